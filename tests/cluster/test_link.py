@@ -10,7 +10,7 @@ import pytest
 
 from cutting_proxy import CuttingProxy
 from desk_links import desk_at, link_to, run, until
-from nats_server import NatsServer
+from nats_server import NatsServer, make_stream, publish
 from observability.clocks.clock import HostClock
 from observability.clocks.timestamps import NS_PER_HOUR
 from observability.cluster.batches import BatchAnswerer
@@ -239,6 +239,29 @@ def test_a_message_that_is_no_frame_is_counted_and_the_next_one_shown(broker: Na
         await until(lambda: edge.seen[-1:] == [("a1", 2)])
         await edge.link.close()
         await hub.close()
+
+    run(main())
+
+
+def test_a_follower_of_rows_does_not_begin_again_at_a_server_that_is_behind(broker: NatsServer) -> None:
+    async def main() -> None:
+        desk = desk_at(broker.port, "rows")
+        async with broker.client() as client:
+            await make_stream(client, desk.record_stream, desk.record_subject)
+            await publish(client, desk.record_subject, 1, 2)
+        for may_rewind in (True, False):
+            link, came = Link(desk, HostClock()), []
+            StreamFollower(
+                link, desk.record_stream, desk.record_subject, lambda message, _: came.append(message.data),  # noqa: B023
+                seq=3, may_rewind=may_rewind,
+            )  # fmt: skip
+            if may_rewind:
+                await link.open()
+                await until(lambda: came == [b"1", b"2"])  # noqa: B023
+            else:
+                with pytest.raises(SourceError, match="ends with message 2, and 3 has come already"):
+                    await link.open()
+            await link.close()
 
     run(main())
 

@@ -366,7 +366,7 @@ def test_the_table_of_figures_has_every_figure_of_a_desk(desk: SeveralMachines) 
 def test_an_edge_without_a_hub_shows_the_last_state_and_says_so(disturbed: SeveralMachines) -> None:
     edge = disturbed.edges[0]
     post_until_taken(edge, [fill(1, "buy", "10")])
-    with client(edge) as connection:
+    with client(edge) as connection, ExitStack() as opened:
         before = receive(connection, "connected")["epoch"]
         disturbed.hub.process.send_signal(signal.SIGKILL)
         assert receive(connection, "stale")["reason"] == "the hub is late"
@@ -377,7 +377,11 @@ def test_an_edge_without_a_hub_shows_the_last_state_and_says_so(disturbed: Sever
         assert (status, retry_after) == (503, "1")
         assert problem["detail"] == "the hub does not answer: desk main has no hub now"
         last = edge.get("/api/metrics/current")["seq"]
+        # The edge cannot know whether there are entries before those that it has.
+        lane = opened.enter_context(client(edge, "?channels=trades&lane_since=0"))
+        assert receive(lane, "connected")["epoch"] == before
         hub = disturbed.start_hub()
+        assert receive(lane, "trade")["trade_id"] == "1"
         fresh = receive(connection, "metrics_update")
         while fresh["epoch"] == before:
             fresh = receive(connection, "metrics_update")

@@ -53,9 +53,11 @@ class StreamFollower:
         *,
         seq: int = 0,
         on_begin: Callable[[], None] | None = None,
+        may_rewind: bool = True,
     ) -> None:
-        """Begins after the message `seq`; with the oldest one if that is not kept any more, or if the stream has been
-        made anew. Calls `on_begin` when the stream is not the one that was followed before."""
+        """Begins after the message `seq`; with the oldest one if that is not kept any more, if the stream has been made
+        anew, or if it ends before `seq`: then only if it `may_rewind`. Calls `on_begin` when the stream is not the one
+        that was followed before."""
         self.seq = seq
         """The number of the newest message that has come."""
         self._link = link
@@ -63,6 +65,7 @@ class StreamFollower:
         self._subject = subject
         self._on_message = on_message
         self._on_begin = on_begin
+        self._may_rewind = may_rewind
         self._created = ""
         self._consumer = ""
         self._delivered = 0
@@ -87,7 +90,10 @@ class StreamFollower:
             if self._on_begin is not None:
                 self._on_begin()
         if self.seq > info["state"]["last_seq"]:
-            # The servers have lost what was in memory, or in no copy that is left.
+            # The servers have lost what was in memory, or in no copy that is left; or the one that answers is behind.
+            if not self._may_rewind:
+                last = info["state"]["last_seq"]
+                raise SourceError(f"stream {self._stream} ends with message {last}, and {self.seq} has come already")
             self.seq = 0
         # Below the connection's own inbox: the servers see no interest in what only a wildcard matches.
         inbox = self._link.add_inbox(connection, f"follow.{self._stream}", self._take_status)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from observability.clocks.clock import Clock
-from observability.errors import StoreError
+from observability.errors import HubUnavailable
 from observability.http11.refusals import Unavailable
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog
@@ -117,7 +117,7 @@ class _RemoteArchive:
         try:
             return await self._read(after_seq, symbols, limit)
         except Unavailable as unavailable:
-            raise StoreError(unavailable.detail) from None
+            raise HubUnavailable(unavailable.detail) from None
 
 
 class _LaneFollower:

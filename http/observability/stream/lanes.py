@@ -65,7 +65,8 @@ class LaneArchive(Protocol):
     """Holds the entries of a lane for as long as the store keeps them."""
 
     async def read_page(self, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
-        """Returns the first `limit` entries after `after_seq`. Raises StoreError."""
+        """Returns the first `limit` entries after `after_seq`. Raises StoreError; HubUnavailable if it is at a hub that
+        does not answer now."""
 
 
 class Lane:
@@ -191,7 +192,7 @@ class LaneReader:
         return self._archived_seq is not None and not self._archived
 
     def fetch(self) -> Coroutine[Any, Any, None]:
-        """Returns a coroutine that reads the next page of the archive. It raises StoreError."""
+        """Returns a coroutine that reads the next page of the archive. It raises StoreError and HubUnavailable."""
         # Set here, before the coroutine first runs, so that the same page is not requested twice.
         self.is_fetching = True
         return self._fetch()

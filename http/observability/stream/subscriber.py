@@ -10,6 +10,7 @@ from picows import WSMsgType
 
 from observability.access.addresses import limited_as
 from observability.encoding import encode_json
+from observability.errors import HubUnavailable
 from observability.snapshot.frames import HEADROOM, Frame
 from observability.stream.cohort import CohortKey, frame_header
 from observability.stream.lanes import LaneReader
@@ -224,6 +225,9 @@ class Subscriber(WebSocketConnection):
         assert self._fetches is not None
         self._fetches.discard(fetch)
         error = None if fetch.cancelled() else fetch.exception()
+        if isinstance(error, HubUnavailable):
+            # It is asked again with the first frame of the next one.
+            return
         if error is not None:
             logger.warning(
                 "websocket %s: the store cannot be read, closing: %s", self.peer, error, extra={"ids": self.log_ids()}

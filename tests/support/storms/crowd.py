@@ -126,6 +126,8 @@ class Crowd:
         self._known: dict[bytes, tuple[Any, ...]] = {}
         self._looked_at = 0.0
         self._newest_at = 0.0
+        self._epochs: set[str] = set()
+        self._epoch, self._epoch_at = "", 0.0
 
     def turn(self, seconds: float = 0.05) -> None:
         """Reads what has come; every second, connects who is not connected."""
@@ -150,7 +152,7 @@ class Crowd:
 
     def progress(self) -> Progress:
         connected = sum(client.sock is not None for client in self.clients)
-        return Progress(self.seen.received, self._newest_at, connected)
+        return Progress(self.seen.received, self._newest_at, self._epoch, self._epoch_at, connected)
 
     def lanes(self) -> dict[str, tuple[int, int]]:
         """Returns by lane the numbers of the newest entries that every client has, and that any has."""
@@ -183,6 +185,9 @@ class Crowd:
                 if len(edges) == len(edges[sha]) == 1:
                     self.seen.delays_ms[name] = (time.time() - timestamp) * 1000
                     self._newest_at = arrivals[name]
+                    if epoch not in self._epochs:
+                        self._epochs.add(epoch)
+                        self._epoch, self._epoch_at = epoch, arrivals[name]
             elif sha not in (shas := self.seen.history.frames[name]):
                 shas[sha] = [client.edge]
         elif kind == "entry":
@@ -256,6 +261,9 @@ class Progress:
     """Frames that clients got."""
     newest_at: float
     """When a client first got the newest frame, by the monotonic clock."""
+    epoch: str
+    epoch_at: float
+    """The newest epoch, and when a client first got a frame of it."""
     connected: int
 
 

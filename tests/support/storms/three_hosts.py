@@ -131,6 +131,13 @@ def book(address: tuple[str, int], *, is_end: bool) -> dict[str, dict[str, Any]]
     }
 
 
+def epoch_of(address: tuple[str, int]) -> str:
+    """Returns the epoch of a hub's frames; empty if it does not answer."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return str(answered(address, "/api/metrics/current")["epoch"])
+    return ""
+
+
 def trades_of(address: tuple[str, int]) -> list[dict[str, Any]]:
     """Returns all trades, oldest first. Raises OSError and HTTPException."""
     found: list[dict[str, Any]] = []
@@ -390,6 +397,8 @@ class Counts:
     changes: list[float] = field(default_factory=list)
     """For each change of the hub that leads after something had happened to it, the seconds until a client had a frame
     of the other one."""
+    returns: list[float] = field(default_factory=list)
+    """The same where the hub that led leads again."""
     compared: int = 0
     """How often positions were those of the twin."""
     stalls: list[Stall] = field(default_factory=list)
@@ -443,6 +452,7 @@ class Storm:
         self._restart_at: dict[str, float] = {}
         self._is_quorum_taken = False
         self._leader: str | None = None
+        self._epoch = ""
         self._disturbed_at: float | None = None
         """When something happened to the hub that led; None if nothing has since the last change."""
         self._silent_since = 0.0
@@ -467,7 +477,7 @@ class Storm:
         self.senders.start()
         self._say(f"{self._given.clients} clients, {'namespaces' if self._network.can_part else 'one host'}")
         self._silent_since = time.monotonic()
-        self._leader = next(iter(self._hubs))
+        self._leader, self._epoch = next(iter(self._hubs)), epoch_of(first.address)
         end, next_at = time.monotonic() + self._given.seconds, time.monotonic() + 3
         menu = self._menu()
         while time.monotonic() < end and not self.history.faults:
@@ -637,7 +647,12 @@ class Storm:
     # -- what is seen of it
 
     def _turn(self) -> None:
-        """Ends what is over, starts what has ended, and looks at the hubs and the clients."""
+        """Does what is due, and looks at the hubs and the clients."""
+        self._supervise()
+        self._look()
+
+    def _supervise(self) -> None:
+        """Ends what is over, and starts what has ended."""
         time.sleep(0.05)
         now = time.monotonic()
         while self._heals and self._heals[0][0] <= now:
@@ -649,30 +664,35 @@ class Storm:
                 del self._restart_at[name]
                 program.start()
                 self.counts.restarts[name.partition(" ")[0]] += 1
-        serving = [name for name, hub in self._hubs.items() if hub.is_serving and not hub.is_stopped]
-        if len(serving) == 1 and serving[0] != self._leader:
-            self._leader = serving[0]
-            self._say(f"the hub on {self._leader} leads")
-            self._on_change()
-        newest_at = max(progress.newest_at for progress in self._progress())
+
+    def _look(self) -> None:
+        newest_at, epoch = max((progress.newest_at, progress.epoch) for progress in self._progress())
+        if epoch != self._epoch:
+            # One that was stopped, and is replaced, does not know so yet.
+            for name, hub in self._hubs.items():
+                if hub.is_serving and not hub.is_stopped and epoch_of(hub.address) == epoch:
+                    is_other, self._leader, self._epoch = name != self._leader, name, epoch
+                    self._say(f"the hub on {name} leads{'' if is_other else ' again'}")
+                    self._on_change(is_other=is_other)
+                    break
         self.counts.longest_silence = max(self.counts.longest_silence, newest_at - self._silent_since)
         self._silent_since = max(self._silent_since, newest_at)
         if time.monotonic() - self._silent_since > self._patience:
             self.history.faults.append(Fault("silence", f"no client has had a new frame for {self._patience:g} s"))
 
-    def _on_change(self) -> None:
+    def _on_change(self, *, is_other: bool) -> None:
         disturbed_at, self._disturbed_at = self._disturbed_at, None
         if disturbed_at is not None:
-            self.counts.changes.append(time.monotonic() - disturbed_at)
+            seconds = max(progress.epoch_at for progress in self._progress()) - disturbed_at
+            (self.counts.changes if is_other else self.counts.returns).append(seconds)
         leader = self._leader
+        assert leader is not None
         with self.senders.paused(0.0) as is_quiet:
             end = time.monotonic() + QUIET_SECONDS
-            while not is_quiet and time.monotonic() < end and not self.history.faults:
-                if self._heals and self._heals[0][0] <= time.monotonic():
-                    heapq.heappop(self._heals)[3]()
-                time.sleep(0.02)
+            while not is_quiet and time.monotonic() < end and self._hubs[leader].is_serving:
+                self._supervise()
                 is_quiet = not self.senders.is_busy
-            if is_quiet and self._leader == leader:
+            if is_quiet:
                 self._compare(is_end=False)
 
     def _compare(self, *, is_end: bool) -> None:
@@ -707,7 +727,7 @@ class Storm:
         end = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < end and not self.history.faults:
             self._turn()
-            if not self.senders.is_sending and any(hub.is_serving for hub in self._hubs.values()):
+            if not self.senders.is_sending and self._hubs[self._leader or ""].is_serving:
                 break
         if self.senders.is_sending:
             self.senders.abandon()
@@ -805,12 +825,13 @@ def report(storm: Storm, seen: list[Seen], seconds: float) -> None:
     at_edges = Counter(len({edge for edges in shas.values() for edge in edges}) for shas in history.frames.values())
     delays = [delay for each in seen for delay in each.delays_ms.values()]
     others, everywhere = gaps(seen, counts.stalls)
-    changes = ", ".join(f"{each:.1f}" for each in sorted(counts.changes))
+    changes, returns = (", ".join(f"{each:.1f}" for each in sorted(all_)) for all_ in (counts.changes, counts.returns))
     acknowledged = {lane: len(names) for lane, names in history.acknowledged.items()}
     lines = {
         "happened": f"{counts.disturbances.total()}: {dict(counts.disturbances.most_common())}",
         "restarts": dict(counts.restarts),
         "other hub": f"{len(counts.changes)} times, after s: {changes}",
+        "same hub": f"{len(counts.returns)} times, after s: {returns}",
         "as the twin": f"{counts.compared} times",
         "events": f"{storm.senders.events} acknowledged, {storm.senders.retries} sent again; entries {acknowledged}",
         "frames": f"{len(history.frames)}: at 3 edges {at_edges[3]}, at 2 {at_edges[2]}, at 1 {at_edges[1]}",

@@ -251,7 +251,9 @@ class RecordFollower:
         self._parts: list[bytes] = []
         self._log = ""
         link.add_opener(self._begin)
-        self._follower = StreamFollower(link, link.desk.record_stream, link.desk.record_subject, self._take)
+        self._follower = StreamFollower(
+            link, link.desk.record_stream, link.desk.record_subject, self._take, may_rewind=False
+        )
 
     @property
     def seq(self) -> int:
