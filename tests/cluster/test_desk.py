@@ -45,6 +45,15 @@ def test_a_host_without_servers_has_no_desk() -> None:
         ({"desk": "a.b"}, "desk: 'a.b', expected 1 to 32 letters, digits, _ and -"),
         ({"role": "edge"}, "--role: edge without --engine"),
         ({"role": "edge", "engine": "nats://a", "data_dir": Path("/x")}, "--data-dir: given with --role edge"),
+        ({"role": "aggregator", "engine": "nats://a"}, "--role aggregator: given without --sites, expected both"),
+        ({"sites": ("london",), "engine": "nats://a"}, "--sites: given without --role aggregator, expected both"),
+        ({"sites": ("a", "a")}, "sites: ('a', 'a'), expected up to 64 names of desks, each once"),
+        ({"sites": ("a.b",)}, "sites: ('a.b',), expected up to 64 names of desks"),
+        ({"role": "aggregator", "sites": ("a",)}, "--role: aggregator without --engine"),
+        (
+            {"role": "aggregator", "sites": ("a",), "engine": "nats://a", "data_dir": Path("/x")},
+            "--data-dir: given with --role aggregator, expected at the hub",
+        ),
         ({"role": "edge", "engine": "nats://a", "demo": True}, "--demo: given with --role edge, expected at the hub"),
     ],
 )

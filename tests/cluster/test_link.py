@@ -125,6 +125,32 @@ def test_frames_come_once_and_in_order_over_connections_that_are_cut(broker: Nat
     run(main())
 
 
+def test_a_follower_from_now_on_gets_nothing_older_and_misses_nothing_newer(broker: NatsServer) -> None:
+    async def main() -> None:
+        async with CuttingProxy(broker.port).running() as proxy:
+            hub, link = Hub(desk_at(broker.port, "now"), "a1"), link_to(proxy.port, "now")
+            await hub.open()
+            hub.publish(1)
+            await until(lambda: hub.published == 1)
+            seen: list[int] = []
+            desk = link.desk
+            StreamFollower(
+                link, desk.frame_stream, desk.frame_subject, lambda _, place: seen.append(place.seq), is_from_now=True
+            )
+            await link.open()
+            link.start()
+            hub.publish(2)
+            await until(lambda: seen == [2])
+            # What comes while it is cut off is newer than its beginning, too.
+            proxy.cut()
+            hub.publish(3)
+            await until(lambda: seen == [2, 3])
+            await link.close()
+            await hub.close()
+
+    run(main())
+
+
 def test_a_hub_whose_desk_another_one_has_taken_over_is_told(broker: NatsServer) -> None:
     async def main() -> None:
         async with CuttingProxy(broker.port).running() as proxy:

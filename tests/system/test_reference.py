@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import urllib.error
 import urllib.request
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from websockets.sync.client import ClientConnection, connect
 
 import busy_session
 from hosts import answer_to, post
+from schema_checker import Checker
 from server_process import TIMEOUT_SECONDS, Server, running
 
 Document = dict[str, Any]
@@ -43,32 +42,6 @@ def api(server: Server) -> Document:
 def streams(server: Server) -> Document:
     document: Document = server.get("/asyncapi.json")
     return document
-
-
-def strict(schema: Any) -> Any:
-    """Returns a schema that refuses fields that it does not describe."""
-    if isinstance(schema, list):
-        return [strict(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: strict(each) for name, each in schema.items()}
-    if "properties" in found and found.get("type") == "object":
-        found.setdefault("additionalProperties", False)
-    return found
-
-
-class Checker:
-    """Checks values by the schemas of one document."""
-
-    def __init__(self, document: Document) -> None:
-        self._components = strict(copy.deepcopy(document["components"]))
-
-    def faults(self, schema: Document, value: Any) -> list[str]:
-        validator = Draft202012Validator({**strict(schema), "components": self._components})
-        return [
-            f"{'/'.join(map(str, fault.absolute_path))}: {fault.message[:300]}"
-            for fault in validator.iter_errors(value)
-        ]
 
 
 def operations(api: Document) -> Iterator[tuple[str, str, Document]]:

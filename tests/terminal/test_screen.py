@@ -183,6 +183,10 @@ def test_a_narrow_terminal_shows_one_table_at_a_time_and_a_wide_one_all() -> Non
             "Venues",
         ]
 
+        screen.stream.send({**snapshot(8), "sites": {}})
+        await screen.show()
+        assert titles(screen)[-1] == "Sites"
+
     def titles(screen: Screen) -> list[str]:
         return [view.id.capitalize() for view in screen.app.query(TableView) if view.display and view.id]
 

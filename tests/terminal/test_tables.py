@@ -174,3 +174,30 @@ def test_a_line_about_the_desk_says_who_is_furthest_behind() -> None:
         "2 standing by, 7 records and 1 min 5 s behind",
         "2 edges, lag up to 1.25 ms, 12 frames behind",
     ]
+
+
+AGGREGATED: dict[str, Any] = {
+    "sites": {
+        "london": {"status": "live", "reason": None, "age_ms": 51.4},
+        "tokyo": {"status": "stale", "reason": "its hub publishes no frames", "age_ms": 3000.0},
+        "paris": {"status": "missing", "reason": "not connected yet", "age_ms": None},
+    },
+    "strategy": {
+        "total_pnl": 5.0, "reporting_currency": None, "missing_sites": ["tokyo", "paris"],
+        "currencies": {"GBP": {"cash": 1.0}}, "rates": [{"pair": "EUR/USD", "rate": 1.1, "site": "london"}],
+        "sites": {"london": {"total_pnl": 5.0, "reporting_currency": "GBP", "open_positions": 2}},
+    },
+    "system": {"sites": {"london": {"health": "healthy"}}},
+}  # fmt: skip
+
+
+def test_each_site_has_a_row_with_what_is_known_of_it() -> None:
+    found = {table.title: table for table in (make(AGGREGATED) for make in TABLES)}["Sites"]
+    assert list(texts(found, "london").values()) == ["london", "live", "51.4", "5.00", "GBP", "2", "healthy", "-"]
+    assert list(texts(found, "tokyo").values())[-1] == "its hub publishes no frames"
+    assert texts(found, "paris")["age ms"] == "-"
+
+
+def test_the_headline_of_an_account_names_the_sites_that_it_lacks() -> None:
+    assert headlines(AGGREGATED)[1][:2] == ["WITHOUT tokyo, paris", "P&L 5.00"]
+    assert headlines(SNAPSHOT)[1][0] == "P&L -1,234.50"

@@ -64,6 +64,13 @@ def test_demo_and_past_are_never_called_live() -> None:
     assert "2025-10-21 22:00:00" in state(past=True)["sentence"]
 
 
+def test_totals_without_a_site_are_called_incomplete() -> None:
+    found = state(missing_sites=["tokyo"], demo=True)
+    assert (found["word"], found["isCurrent"]) == ("incomplete", True)
+    assert found["sentence"] == "No total has the figures of tokyo: this site is not live."
+    assert state(missing_sites=[])["name"] == "live"
+
+
 def test_a_replay_says_how_far_it_is() -> None:
     found = state(replay=replay(lap=3))
     assert (found["name"], found["isCurrent"]) == ("replay", True)

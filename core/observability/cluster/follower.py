@@ -52,12 +52,13 @@ class StreamFollower:
         on_message: Callable[[Message, Place], None],
         *,
         seq: int = 0,
+        is_from_now: bool = False,
         on_begin: Callable[[], None] | None = None,
         may_rewind: bool = True,
     ) -> None:
         """Begins after the message `seq`; with the oldest one if that is not kept any more, if the stream has been made
-        anew, or if it ends before `seq`: then only if it `may_rewind`. Calls `on_begin` when the stream is not the one
-        that was followed before."""
+        anew, or if it ends before `seq`: then only if it `may_rewind`. With `is_from_now` it begins after the newest
+        one of the first connection. Calls `on_begin` when the stream is not the one that was followed before."""
         self.seq = seq
         """The number of the newest message that has come."""
         self._link = link
@@ -66,6 +67,7 @@ class StreamFollower:
         self._on_message = on_message
         self._on_begin = on_begin
         self._may_rewind = may_rewind
+        self._is_from_now = is_from_now
         self._created = ""
         self._consumer = ""
         self._delivered = 0
@@ -86,6 +88,8 @@ class StreamFollower:
         if info["created"] != self._created:
             if self._created:
                 self.seq = 0
+            elif self._is_from_now:
+                self.seq = info["state"]["last_seq"]
             self._created = info["created"]
             if self._on_begin is not None:
                 self._on_begin()

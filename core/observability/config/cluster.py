@@ -1,4 +1,4 @@
-"""The kinds of values that several machines need: the servers that connect them, and the name of a desk."""
+"""The kinds of values that several machines need: the servers that connect them, and the names of desks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from observability.config.source_urls import MAX_URL_CHARACTERS, without_secrets
 
 _URL = re.compile(r"nats://[!-~]+")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+# Of one aggregator. Each has a connection of its own.
+MAX_SITES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,35 @@ class DeskName(Kind):
 
     def accepts(self, value: object) -> bool:
         return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class DeskNames(Kind):
+    """The names of desks, each once."""
+
+    metavar: ClassVar[str] = "NAME,..."
+
+    @property
+    def expected(self) -> str:
+        return f"up to {MAX_SITES} names of desks, each once, separated by commas"
+
+    def parse(self, text: str) -> object:
+        names = tuple(text.split(",")) if text else ()
+        if not self.accepts(names):
+            raise ValueError(shown(text))
+        return names
+
+    def accepts(self, value: object) -> bool:
+        return (
+            isinstance(value, tuple)
+            and len(value) <= MAX_SITES
+            and len(set(value)) == len(value)
+            and all(isinstance(name, str) and _NAME.fullmatch(name) for name in value)
+        )
+
+    def format(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return ",".join(value)
 
 
 def without_scheme(server: str) -> str:

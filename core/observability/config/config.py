@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from observability.config.access import MAX_PORT, ApiToken, Hosts, Network, Networks, Origins, Tokens
-from observability.config.cluster import DeskName, EngineUrl
+from observability.config.cluster import DeskName, DeskNames, EngineUrl
 from observability.config.kinds import (
     ByteSize,
     Choice,
@@ -55,6 +55,7 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOCAL_WRITES_BY_USER: Final = "user"
 HUB_ROLE: Final = "hub"
 EDGE_ROLE: Final = "edge"
+AGGREGATOR_ROLE: Final = "aggregator"
 DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
 
 NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
@@ -411,9 +412,9 @@ class Config:
     )
     role: str = _setting(
         HUB_ROLE,
-        Choice((HUB_ROLE, EDGE_ROLE)),
+        Choice((HUB_ROLE, EDGE_ROLE, AGGREGATOR_ROLE)),
         "What this host is to its desk: a `hub` takes events and computes, an `edge` serves clients what the hub "
-        "publishes, and keeps nothing.",
+        "publishes, and an `aggregator` what the hubs of several desks publish, as one snapshot; both keep nothing.",
         env="CLUSTER_ROLE",
         flag="--role",
     )
@@ -423,6 +424,13 @@ class Config:
         "Name of the desk whose hosts belong together; its subjects begin with `obs.NAME`.",
         env="CLUSTER_DESK",
         flag="--desk",
+    )
+    sites: tuple[str, ...] = _setting(
+        (),
+        DeskNames(),
+        "Names of the desks that an aggregator shows as one, such as `london,tokyo`.",
+        env="CLUSTER_SITES",
+        flag="--sites",
     )
     cluster_lease: int = _setting(
         5,
@@ -471,22 +479,36 @@ class Config:
             raise ConfigError(faults)
 
     def _faults_of_role(self) -> list[str]:
-        if self.role != EDGE_ROLE:
-            return []
-        given = (
+        faults = []
+        if self.is_aggregator != bool(self.sites):
+            given, missing = ("--sites", "--role aggregator") if self.sites else ("--role aggregator", "--sites")
+            faults.append(f"{given}: given without {missing}, expected both or neither")
+        if self.role == HUB_ROLE:
+            return faults
+        given_here = (
             (self.data_dir, "--data-dir"), (self.alert_rules, "--alerts"), (self.instruments, "--instruments"),
             (self.positions, "--positions"), (self.demo, "--demo"), (self.replay, "--replay"),
             (self.sources, "--source"),
         )  # fmt: skip
-        faults = [f"{flag}: given with --role edge, expected at the hub" for value, flag in given if value]
+        faults += [f"{flag}: given with --role {self.role}, expected at the hub" for value, flag in given_here if value]
         if self.engine is None:
-            faults.append("--role: edge without --engine, expected the NATS servers that its hub publishes to")
+            faults.append(f"--role: {self.role} without --engine, expected the NATS servers that its hub publishes to")
         return faults
 
     @property
     def is_edge(self) -> bool:
         """Whether this host serves what the hub of another one publishes."""
         return self.role == EDGE_ROLE
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether this host serves what other hosts publish, and has processes of its own for that."""
+        return self.role != HUB_ROLE
+
+    @property
+    def is_aggregator(self) -> bool:
+        """Whether this host serves what the hubs of several desks publish, as one snapshot."""
+        return self.role == AGGREGATOR_ROLE
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -296,4 +296,6 @@ def _check_desk(config: Config) -> str:
     if desk is None:
         return "none: this host is alone"
     servers = " ".join((desk.address.url, *desk.address.further_urls))
+    if config.is_aggregator:
+        return f"{', '.join(config.sites)}, which this host shows as one, over {servers}"
     return f"{desk.name}, of which this host is {'an edge' if config.is_edge else 'the hub'}, over {servers}"

@@ -58,7 +58,7 @@ def serve(arguments: Sequence[str]) -> int:
     announce = partial(_announce, config)
     service_manager = ServiceManager.take_from(os.environ)
     try:
-        if config.workers > 1 or config.is_edge:
+        if config.workers > 1 or config.keeps_nothing:
             return run_host(config, alert_file, announce, service_manager, desk)
         if desk is not None and not stand_by(config, desk, service_manager):
             return 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
 import orjson
@@ -14,11 +14,13 @@ from observability.events import TYPE_NAMES
 from observability.metrics.alerts.book import alert_documents
 from observability.metrics.alerts.rule_book import RuleBook
 from observability.metrics.assembly import Collectors
+from observability.metrics.system_collector import SystemCollector
 from observability.monitoring.path_latency import PERCENTS, PathLatency
 from observability.monitoring.serving import Serving
 from observability.monitoring.worker_status import HubState
 from observability.snapshot.frames import Frame, Stamp
 from observability.snapshot.hub import Hub
+from observability.snapshot.sections import JsonPart, Section
 from observability.sources import Replay
 
 _USAGES: Final = ("cpu", "memory", "disk")
@@ -54,13 +56,44 @@ class ServerStatus(Protocol):
         """Returns the newest tick of which queries of trades see everything."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The sections whose state is shown."""
+
+    inputs: Sequence[Section]
+    """Those that events go into. The system section is left out: the newest input it reports is its own sample."""
+    system: SystemCollector
+    fields: JsonPart
+    """What the snapshot shows as `system`."""
+    count_symbols: Callable[[], dict[str, Any]]
+    """Returns the symbols, and what became of prints, for `/api/system/stats`."""
+
+    @classmethod
+    def of(cls, collectors: Collectors) -> Watched:
+        """Returns the sections of a hub."""
+        market, system = collectors.market, collectors.system
+
+        def count_symbols() -> dict[str, Any]:
+            return {
+                "symbols": {
+                    "tracked": len(market.symbols),
+                    "max": market.settings.max_symbols,
+                    "refused": market.symbols_refused,
+                },
+                "late_prints": market.late_prints,
+                "repeated_prints": market.repeated_prints,
+            }
+
+        return cls((market, collectors.strategy, collectors.execution), system, system.fields, count_symbols)
+
+
 class Status:
     """The status as the hub's process knows it. `queues` returns the depth of each queue by name."""
 
     def __init__(
         self,
         hub: Hub,
-        collectors: Collectors,
+        watched: Watched,
         serving: Serving,
         rules: RuleBook,
         queues: Mapping[str, Callable[[], int]],
@@ -71,16 +104,14 @@ class Status:
         self._hub = hub
         self.stored = stored
         self._replay = replay
-        self._collectors = collectors
+        self._watched = watched
         self._serving = serving
         self._rate = _Rate()
         self._rules = rules
         self._encoded_alerts = _Encoded()
         self._encoded_rules = _Encoded()
         self._queues = dict(queues)
-        # The system section is left out: the newest input it reports is its own sample.
-        inputs = (collectors.market, collectors.strategy, collectors.execution)
-        self._latency = PathLatency(hub, inputs, serving.fanout, lambda: serving.counted)
+        self._latency = PathLatency(hub, watched.inputs, serving.fanout, lambda: serving.counted)
         serving.add_sent_listener(self._latency.on_sent)
         self._measured: dict[str, Any] = {}
         self._measured_second = -1
@@ -120,7 +151,7 @@ class Status:
         """Returns `GET /api/system/health`."""
         system = self._system()
         reasons = [*system["health_reasons"], *self._hub.source_failures]
-        sample = self._collectors.system.sample
+        sample = self._watched.system.sample
         return {
             "status": "degraded" if system["health"] == "healthy" and reasons else system["health"],
             "reasons": reasons,
@@ -158,7 +189,7 @@ class Status:
 
     def components(self) -> dict[str, Any]:
         """Returns `GET /api/system/components`: collectors, processes, and what sends heartbeats."""
-        engine = self._collectors.system.components(self._hub.event_clock.time_ns())
+        engine = self._watched.system.components(self._hub.event_clock.time_ns())
         return {
             "components": {**self._collector_states(), **self._serving.processes(), **engine},
         }
@@ -175,13 +206,7 @@ class Status:
                 source: {TYPE_NAMES[kind]: count for kind, count in published.items() if count}
                 for source, published in hub.bus.published.items()
             },
-            "symbols": {
-                "tracked": len(self._collectors.market.symbols),
-                "max": self._collectors.market.settings.max_symbols,
-                "refused": self._collectors.market.symbols_refused,
-            },
-            "late_prints": self._collectors.market.late_prints,
-            "repeated_prints": self._collectors.market.repeated_prints,
+            **self._watched.count_symbols(),
             "http_requests": self._serving.http_requests,
             "connections": self._connections(),
             **self._count_written(),
@@ -190,7 +215,7 @@ class Status:
 
     def alerts(self) -> dict[str, Any]:
         """Returns `GET /api/system/alerts`; the alerts are encoded again only after a change."""
-        book = self._collectors.system.alert_book
+        book = self._watched.system.alert_book
         fragment = self._encoded_alerts.get(book.version, lambda: alert_documents(book.all()))
         return {"alerts": fragment, "count": len(book.all())}
 
@@ -200,8 +225,7 @@ class Status:
         return {"rules": fragment, "count": len(self._rules)}
 
     def _system(self) -> dict[str, Any]:
-        assert self._collectors.system.fields is not None
-        return self._collectors.system.fields.to_json()
+        return self._watched.fields.to_json()
 
     def _measure(self) -> dict[str, Any]:
         """Returns latencies and queue depths, read once per second: percentiles cost more than a tick may."""

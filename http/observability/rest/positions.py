@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Final
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
 
 import orjson
 from msgspec import Meta, Struct
@@ -53,9 +54,14 @@ class PositionsRoutes:
         if wanted.strategy is None and wanted.symbol is None:
             return document
         found = orjson.loads(document.body)
-        found["positions"] = [
-            position
-            for position in found["positions"]
-            if wanted.strategy in (None, position["strategy"]) and wanted.symbol in (None, position["symbol"])
-        ]
+        found["positions"] = select_positions(found["positions"], wanted)
         return json_response(found)
+
+
+def select_positions(positions: Iterable[dict[str, Any]], wanted: PositionsQuery) -> list[dict[str, Any]]:
+    """Returns the positions of the strategy and the symbol that a query names."""
+    return [
+        position
+        for position in positions
+        if wanted.strategy in (None, position["strategy"]) and wanted.symbol in (None, position["symbol"])
+    ]

@@ -139,7 +139,7 @@ class Published:
             self._asked = {}
         ready = self._ready.get(name)
         if ready is None:
-            body = documents.by_name[name]
+            body = documents.by_name.get(name)
             if body is None or name in documents.old:
                 return self._ask(name)
             ready = self._ready[name] = ReadyDocument(body, _etag(documents.epoch, documents.seq))

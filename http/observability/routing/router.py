@@ -6,7 +6,7 @@ There are no redirects: `/a/` and `/a` are different paths.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -186,17 +186,22 @@ class Router:
             role or ("read" if method == "GET" else "write"),
             content,
             description,
-            pattern.startswith(API_PREFIX) and all(each.where != "query" for each in description.parameters),
+            _refuses_query(pattern, description),
         )
         resource.routes[method] = route
         return route
 
-    def replace_handler(self, name: str, handler: Handler) -> None:
-        """Lets another handler answer the requests of a route."""
+    def replace_handler(self, name: str, handler: Handler, further: Sequence[Parameter] = ()) -> None:
+        """Lets another handler answer the requests of a route, which may have further parameters then."""
         (resource, route) = next(
             (resource, route) for resource in self.resources for route in resource.routes.values() if route.name == name
         )
-        resource.routes[route.method] = replace(route, handler=handler)
+        description = route.description
+        if further:
+            description = replace(description, parameters=(*description.parameters, *further))
+        resource.routes[route.method] = replace(
+            route, handler=handler, description=description, refuses_query=_refuses_query(route.pattern, description)
+        )
 
     def add_websocket(self, path: str, role: Role = "read") -> None:
         """Offers upgrades of `path` to `Application.upgrade`. A plain GET is answered with 426, unless the path has a
@@ -256,3 +261,7 @@ class Router:
         resource = Resource(pattern, segments)
         self._dynamic.append(resource)
         return resource
+
+
+def _refuses_query(pattern: str, description: RouteDescription) -> bool:
+    return pattern.startswith(API_PREFIX) and all(each.where != "query" for each in description.parameters)

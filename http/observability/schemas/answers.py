@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from observability.schemas.builders import (
@@ -23,6 +24,7 @@ from observability.schemas.builders import (
 from observability.schemas.execution import QUALITY
 from observability.schemas.messages import FAULTS, INGEST_ANSWER, SNAPSHOT
 from observability.schemas.past import AROUND, MARKS, RECORDED_DOCUMENT, RECORDINGS
+from observability.schemas.sites import MISSING_SITES
 from observability.schemas.strategy import (
     BOOKING_BREAK,
     BREAK,
@@ -59,8 +61,8 @@ _CURSOR: Final = text("Asks for the next page; null on the last one.", "17610570
 _LIMIT: Final = count("The page's size.", 100)
 
 
-def _document(title: str, meaning: str, fields: dict[str, Schema]) -> Schema:
-    return record(title, meaning, {**_STAMP, **fields})
+def _document(title: str, meaning: str, fields: dict[str, Schema], optional: Iterable[str] = ()) -> Schema:
+    return record(title, meaning, {**_STAMP, **fields}, optional)
 
 
 _VALUE: Final = one_of(
@@ -141,7 +143,12 @@ ANSWERS: Final[dict[str, Schema]] = {
         FAULTS,
         optional=[name for name in FAULTS if name != "accepted"],
     ),
-    "summary": _document("Summary", "The headline numbers.", SUMMARY),
+    "summary": _document(
+        "Summary",
+        "The headline numbers.",
+        {**SUMMARY, "missing_sites": MISSING_SITES},
+        optional=("missing_sites",),
+    ),
     "metrics_history": record(
         "History",
         "Past values.",
@@ -202,7 +209,10 @@ ANSWERS: Final[dict[str, Schema]] = {
     ),
     "order": ORDER_LIFE,
     "positions": _document(
-        "Positions", "Open positions, with exact figures.", {"positions": array(EXACT_POSITION, "Each one.")}
+        "Positions",
+        "Open positions, with exact figures.",
+        {"positions": array(EXACT_POSITION, "Each one."), "missing_sites": MISSING_SITES},
+        optional=("missing_sites",),
     ),
     "strategy_performance": _document(
         "Performance",

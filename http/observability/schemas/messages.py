@@ -22,6 +22,7 @@ from observability.schemas.builders import (
 )
 from observability.schemas.execution import EXECUTION_SECTION
 from observability.schemas.market import MARKET_DATA
+from observability.schemas.sites import SITES_SECTION
 from observability.schemas.strategy import STRATEGY_SECTION
 from observability.schemas.system import ALERT_TRANSITION_FIELDS, SYSTEM_SECTION
 from observability.schemas.trades import BOOKING, ORDER_REPORT_FIELDS, TRADE
@@ -34,6 +35,8 @@ _SECTIONS: Final[dict[str, Schema]] = {
     "execution": EXECUTION_SECTION,
     "system": SYSTEM_SECTION,
 }
+# Only an aggregator has it.
+_SITES: Final[dict[str, Schema]] = {"sites": SITES_SECTION}
 _HEAD: Final[dict[str, Schema]] = {
     "seq": _SEQ,
     "epoch": _EPOCH,
@@ -52,7 +55,8 @@ SNAPSHOT: Final = (
     record(
         "Snapshot",
         "The state of everything at one tick. Each custom collector adds a field of its name.",
-        {"type": constant("metrics_update"), **_HEAD, **_SECTIONS},
+        {"type": constant("metrics_update"), **_HEAD, **_SITES, **_SECTIONS},
+        optional=_SITES,
     )
     | _OPEN
 )
@@ -61,8 +65,8 @@ UPDATE: Final = (
     record(
         "MetricsUpdate",
         "A whole snapshot of the view that a client has asked for: sections of other channels are not in it.",
-        {"type": constant("metrics_update"), **_HEAD, **_SECTIONS},
-        optional=_SECTIONS,
+        {"type": constant("metrics_update"), **_HEAD, **_SITES, **_SECTIONS},
+        optional=(*_SITES, *_SECTIONS),
     )
     | _OPEN
 )

@@ -23,6 +23,7 @@ from observability.schemas.builders import (
     text,
     word,
 )
+from observability.schemas.sites import SITE_FIELDS, UNDEFINED_REASON, of_sites
 from observability.schemas.trades import BOOKING, BY_CURRENCY, SYMBOL
 
 _STRATEGY: Final = text("The strategy; `(default)` if the events name none.", "mean_reversion")
@@ -182,7 +183,9 @@ RATE: Final = record(
         "stale": flag("Whether it is too old: a day, or as its market."),
         "source": word("Where it comes from.", ("event", "market", "assumed")),
         "symbol": text("The symbol of that market; null for others.", "EURUSD", null=True),
+        "site": text("The site that uses it; only an aggregator shows it.", "london"),
     },
+    optional=("site",),
 )
 
 KNOWN_RATE: Final = record(
@@ -205,41 +208,50 @@ _TIME_OR_NULL: Final = {
     "max_drawdown_recovered_time": moment("When it was made good; null if it was not yet.", null=True),
 }
 
+_SECTION_FIELDS: Final[dict[str, Schema]] = {
+    **_ACCOUNT,
+    "reporting_currency": text(
+        "The currency of every sum of the section; null where sites differ in it.", "USD", null=True
+    ),
+    "starting_capital": money("Capital before the first fill.", 250000.0, null=True),
+    "drawdown_pct": number("The current fall in percent of the peak equity.", 0.04, null=True),
+    "max_drawdown_pct": number("The deepest fall in percent of the peak equity.", 0.12, null=True),
+    **_TIME_OR_NULL,
+    "sharpe": number("Sharpe ratio of the days that have ended.", 1.4, "ratio", null=True),
+    "sortino": number("Sortino ratio of the same days.", 2.1, "ratio", null=True),
+    "n_days": count("How many those are.", 30),
+    "profit_factor": number("Gains of winning round trips / losses of losing ones.", 1.6, "ratio", null=True),
+    "expectancy": money("What a round trip brings on average.", 40.5, null=True),
+    "n_closing": count("Round trips.", 4),
+    "rates": array(RATE, "Each rate that something is converted at."),
+    "reported_equity": money("What the newest later `equity` event reported.", 250000.0, null=True),
+    "duplicate_fills": count("Fills that had been counted already.", 0),
+    "conflicting_fills": count("Fills with the key of another and other content; they are in no figure.", 0),
+    "bookings": count("Bookings that count.", 0),
+    "duplicate_bookings": count("Bookings that were counted already.", 0),
+    "conflicting_bookings": count("Bookings with the id of another and other content.", 0),
+    "fills_refused": count("Fills that needed a further position when all were open.", 0),
+    "overclosing_fills": count("Fills refused because they close more than a side holds.", 0),
+    "strategies_refused": count("Strategies without an account of their own.", 0),
+    "positions_at_fill_price": count("Open positions marked to their own last fill.", 0),
+    "position_breaks": count("Positions that differ from the engine's.", 0),
+    "corrections": count("Busts and corrections that were applied.", 0),
+    "pending_corrections": count("Those that wait for their fill, or are being applied.", 0),
+    "path_reason": text("Why the path of the P&L still has something of a corrected fault.", "...", null=True),
+}
+
 STRATEGY_SECTION: Final = record(
     "StrategySection",
     "P&L, exposure and drawdown of the account.",
     {
-        **_ACCOUNT,
-        "reporting_currency": text("The currency of every sum of the section.", "USD"),
-        "starting_capital": money("Capital before the first fill.", 250000.0, null=True),
-        "drawdown_pct": number("The current fall in percent of the peak equity.", 0.04, null=True),
-        "max_drawdown_pct": number("The deepest fall in percent of the peak equity.", 0.12, null=True),
-        **_TIME_OR_NULL,
-        "sharpe": number("Sharpe ratio of the days that have ended.", 1.4, "ratio", null=True),
-        "sortino": number("Sortino ratio of the same days.", 2.1, "ratio", null=True),
-        "n_days": count("How many those are.", 30),
-        "profit_factor": number("Gains of winning round trips / losses of losing ones.", 1.6, "ratio", null=True),
-        "expectancy": money("What a round trip brings on average.", 40.5, null=True),
-        "n_closing": count("Round trips.", 4),
-        "rates": array(RATE, "Each rate that something is converted at."),
-        "reported_equity": money("What the newest later `equity` event reported.", 250000.0, null=True),
-        "duplicate_fills": count("Fills that had been counted already.", 0),
-        "conflicting_fills": count("Fills with the key of another and other content; they are in no figure.", 0),
-        "bookings": count("Bookings that count.", 0),
-        "duplicate_bookings": count("Bookings that were counted already.", 0),
-        "conflicting_bookings": count("Bookings with the id of another and other content.", 0),
-        "fills_refused": count("Fills that needed a further position when all were open.", 0),
-        "overclosing_fills": count("Fills refused because they close more than a side holds.", 0),
-        "strategies_refused": count("Strategies without an account of their own.", 0),
-        "positions_at_fill_price": count("Open positions marked to their own last fill.", 0),
-        "position_breaks": count("Positions that differ from the engine's.", 0),
-        "corrections": count("Busts and corrections that were applied.", 0),
-        "pending_corrections": count("Those that wait for their fill, or are being applied.", 0),
-        "path_reason": text("Why the path of the P&L still has something of a corrected fault.", "...", null=True),
+        **_SECTION_FIELDS,
         "strategies": mapping(STRATEGY_STATE, "Each strategy.", "mean_reversion"),
         "positions": array(POSITION, "Open positions."),
         "symbols": mapping(SYMBOL_ACCOUNT, "Each symbol with a fill, over all strategies.", "AAPL"),
+        **of_sites(record("SiteStrategy", "The account of one site.", _SECTION_FIELDS)),
+        "undefined_reason": UNDEFINED_REASON,
     },
+    optional=(*SITE_FIELDS, "undefined_reason"),
 )
 
 

@@ -22,6 +22,7 @@ from observability.schemas.builders import (
     text,
     word,
 )
+from observability.schemas.sites import SITE_FIELDS, of_sites
 
 _HEALTH: Final = word("The verdict.", ("healthy", "degraded", "unhealthy"))
 _REASONS: Final = array(text("A reason.", "cpu at 97 %"), "Why it is not healthy; empty if it is.")
@@ -56,38 +57,42 @@ _REPLAY: Final[dict[str, Schema]] = {
     "bad_lines": count("Lines that cannot be read.", 0, null=True),
 }
 
+_SECTION_FIELDS: Final[dict[str, Schema]] = {
+    "cpu_percent": number("CPU of the container, or of the host.", 12.5, null=True),
+    "memory_percent": number("Memory of the same.", 41.0, null=True),
+    "disk_percent": number("Of the disk of DATA_DIR.", 26.6, null=True),
+    "event_loop_lag_ms": number("By how much the latest tick of the last second was late.", 1.1, null=True),
+    "memory_limit_bytes": count("Memory that there is.", 25276514304, null=True),
+    "process_rss_bytes": count("Memory of this process (with several workers: of the hub).", 54714368, null=True),
+    "process_cpu_percent": number("CPU of the same, in percent of one core.", 1.5, null=True),
+    "num_fds": count("Its open files.", 33, null=True),
+    "threads": count("Its threads.", 4, null=True),
+    "uptime_seconds": count("Since the start.", 3600),
+    "health": _HEALTH,
+    "health_reasons": _REASONS,
+    "active_alerts": count("Alerts neither acknowledged nor resolved.", 0),
+    "critical_alerts": count("Critical ones among them.", 0),
+    "replay": nullable(
+        record(
+            "ReplayProgress",
+            "How far a replay is.",
+            {
+                **_REPLAY,
+                "event_time": moment("Time of its newest event.", null=True),
+                "progress": share("Of the lap, from 0 to 1.", 0.5, null=True),
+            },
+        ),
+        "Null without a replay.",
+    ),
+    "demo": flag("Whether quotes are simulated, or a paper strategy trades."),
+    "sources": SOURCES,
+}
+
 SYSTEM_SECTION: Final = record(
     "SystemSection",
     "Host, process and health.",
     {
-        "cpu_percent": number("CPU of the container, or of the host.", 12.5, null=True),
-        "memory_percent": number("Memory of the same.", 41.0, null=True),
-        "disk_percent": number("Of the disk of DATA_DIR.", 26.6, null=True),
-        "event_loop_lag_ms": number("By how much the latest tick of the last second was late.", 1.1, null=True),
-        "memory_limit_bytes": count("Memory that there is.", 25276514304, null=True),
-        "process_rss_bytes": count("Memory of this process (with several workers: of the hub).", 54714368, null=True),
-        "process_cpu_percent": number("CPU of the same, in percent of one core.", 1.5, null=True),
-        "num_fds": count("Its open files.", 33, null=True),
-        "threads": count("Its threads.", 4, null=True),
-        "uptime_seconds": count("Since the start.", 3600),
-        "health": _HEALTH,
-        "health_reasons": _REASONS,
-        "active_alerts": count("Alerts neither acknowledged nor resolved.", 0),
-        "critical_alerts": count("Critical ones among them.", 0),
-        "replay": nullable(
-            record(
-                "ReplayProgress",
-                "How far a replay is.",
-                {
-                    **_REPLAY,
-                    "event_time": moment("Time of its newest event.", null=True),
-                    "progress": share("Of the lap, from 0 to 1.", 0.5, null=True),
-                },
-            ),
-            "Null without a replay.",
-        ),
-        "demo": flag("Whether quotes are simulated, or a paper strategy trades."),
-        "sources": SOURCES,
+        **_SECTION_FIELDS,
         "metrics": mapping(
             record(
                 "UserMetric",
@@ -102,7 +107,9 @@ SYSTEM_SECTION: Final = record(
             "`metric` events, by name and labels.",
             'queue_depth{venue="XNAS"}',
         ),
+        **of_sites(record("SiteSystem", "The host of one site's hub.", _SECTION_FIELDS)),
     },
+    optional=SITE_FIELDS,
 )
 
 # -- alerts
@@ -131,7 +138,15 @@ ALERT_FIELDS: Final[dict[str, Schema]] = {
         text("A URL.", "https://wiki.example.com/stale"), "Pages that help, by a word for each.", "runbook"
     ),
 }
-ALERT: Final = record("AlertState", "One alert.", ALERT_FIELDS)
+ALERT: Final = record(
+    "AlertState",
+    "One alert.",
+    {
+        **ALERT_FIELDS,
+        "site": text("Its site; null for one of the aggregator, which alone shows this.", "london", null=True),
+    },
+    optional=("site",),
+)
 _ACTIONS: Final = ("raised", "acknowledged", "resolved")
 ALERT_TRANSITION_FIELDS: Final[dict[str, Schema]] = {
     **ALERT_FIELDS,
@@ -283,7 +298,7 @@ PROCESS: Final = record(
     "A process of a host with several workers.",
     {
         "status": _STATUS,
-        "role": word("What it is.", ("hub", "worker")),
+        "role": word("What it is.", ("hub", "aggregator", "worker")),
         "pid": count("Its number.", 4711),
         "process_cpu_percent": number("CPU in percent of one core.", 1.5, null=True),
         "process_rss_bytes": count("Memory.", 54714368, null=True),

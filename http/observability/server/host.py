@@ -22,9 +22,10 @@ from observability.processes.child import ChildContext
 from observability.processes.listeners import open_listeners
 from observability.processes.service_manager import ServiceManager
 from observability.processes.supervisor import HostMains, Supervisor
-from observability.server.edge_process import EdgeProcess
 from observability.server.hub_process import Announce, HubProcess
 from observability.server.process import ServerProcess, new_run_id, run_process
+from observability.server.receiving.aggregator_process import AggregatorProcess
+from observability.server.receiving.edge_process import EdgeProcess
 from observability.server.worker_process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,11 @@ def run_host(
         assert desk is not None, "an edge has a desk"
         return _run(lambda: EdgeProcess(config, desk, context))
 
+    def run_aggregator(context: ChildContext) -> int:
+        log_to_mapping(context)
+        assert desk is not None, "an aggregator has a desk"
+        return _run(lambda: AggregatorProcess(config, desk, context))
+
     def run_worker(context: ChildContext) -> int:
         log_to_mapping(context)
         return _run(lambda: WorkerProcess(config, context))
@@ -75,7 +81,7 @@ def run_host(
         mapping,
         listeners,
         HostMains(
-            run_hub=run_edge if config.is_edge else run_hub,
+            run_hub=run_edge if config.is_edge else run_aggregator if config.is_aggregator else run_hub,
             run_worker=run_worker,
             on_serving=lambda: announce(port, mapping.size_bytes),
             reopen_logs=reopen_log_files,

@@ -48,7 +48,7 @@ from observability.monitoring.acknowledgements import HubAcknowledger
 from observability.monitoring.exposition import Exposition, HubCollector, process_collector
 from observability.monitoring.server_figures import server_figures
 from observability.monitoring.silencing import HubSilencer
-from observability.monitoring.status import Status
+from observability.monitoring.status import Status, Watched
 from observability.monitoring.trading_exposition import EXECUTION_FIGURES, TradingLabels, execution_figures
 from observability.monitoring.worker_status import HUB_STATE
 from observability.notify.notice import Notice
@@ -230,7 +230,7 @@ class HubProcess(ServerProcess):
         )
         self._status = Status(
             self._hub,
-            self._collectors,
+            Watched.of(self._collectors),
             self._frontend,
             self._rule_book,
             queues,
@@ -398,7 +398,7 @@ class HubProcess(ServerProcess):
         )
 
     def _make_gateway(self, context: ChildContext) -> WorkerGateway:
-        return WorkerGateway(self._config, context, self._hub, self._calls, self._loop)
+        return WorkerGateway(self._config, context, self._hub, self._calls.answer, self._loop)
 
     def _make_edge_gateway(self, desk: Desk) -> EdgeGateway:
         lanes = self._lane_feed.lanes

@@ -141,6 +141,13 @@ class DescribeDesk(msgspec.Struct, array_like=True, tag=True):
     """Return the desk as this host sees it."""
 
 
+class AskSite(msgspec.Struct, array_like=True, tag=True):
+    """Have a request answered by the hub of a site; only an aggregator can."""
+
+    site: str
+    request: ForwardedRequest
+
+
 class ReadLane(msgspec.Struct, array_like=True, tag=True):
     """Return a page of the entries that a lane has in the store."""
 
@@ -165,6 +172,7 @@ Call = (
     | CheckOrders
     | AnswerRequest
     | DescribeDesk
+    | AskSite
     | ReadLane
 )
 
@@ -279,6 +287,9 @@ class RemoteHub:
     async def answer_request(self, request: ForwardedRequest) -> ForwardedAnswer:
         return await self._ask(AnswerRequest(request), _decode_forwarded)
 
+    async def ask_site(self, site: str, request: ForwardedRequest) -> ForwardedAnswer:
+        return await self._ask(AskSite(site, request), _decode_forwarded)
+
     async def lane_page(self, lane: str, after_seq: int, symbols: SymbolFilter, limit: int) -> Page:
         sent = await self._ask(ReadLane(lane, after_seq, symbols, limit), _decode_lane_page)
         return Page(sent.prev, [Entry(*entry) for entry in sent.entries])
@@ -317,6 +328,35 @@ def answer_about_desk(message: bytes, describe: Callable[[], dict[str, Any]]) ->
 def encode_unavailable(why: str) -> bytes:
     """Returns the answer to a call of a worker whose hub cannot be asked."""
     return _encode(_NotAsked(why))
+
+
+class SiteCalls:
+    """The aggregator's side: acknowledges its own alerts, and passes requests on to the hubs of its sites."""
+
+    def __init__(self, acknowledger: Acknowledger, frames: FrameSource, sites: Mapping[str, Send]) -> None:
+        """`sites` has, by name, what asks the hub of a site."""
+        self._acknowledger = acknowledger
+        self._frames = frames
+        self._sites = sites
+
+    async def answer(self, message: bytes) -> bytes:
+        """Returns the encoded answer to an encoded call."""
+        call = _decode_call(message)
+        match call:
+            case AskSite():
+                try:
+                    return await self._sites[call.site](_encode(AnswerRequest(call.request)))
+                except HubUnavailable as error:
+                    return encode_unavailable(f"site {call.site}: {error}")
+            case Acknowledge():
+                acknowledged = await self._acknowledger.acknowledge(call.alert_id, call.author, call.comment)
+                return _encode(_encode(acknowledged))
+            case ReadDocument():
+                return _encode(_encode(_document(self._frames, call.name)))
+            case _:
+                return encode_unavailable(
+                    "an aggregator takes no events and keeps nothing; ask a hub of one of its sites"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +421,8 @@ class HubCalls:
             case DescribeDesk():
                 assert self.desk is not None, "workers of a host that is alone do not ask"
                 return self.desk()
+            case AskSite():
+                raise AssertionError("a hub has no sites")
             case ReadLane():
                 archive = self.lanes[call.lane].archive
                 if archive is None:
@@ -388,6 +430,11 @@ class HubCalls:
                 page = await archive.read_page(call.after_seq, call.symbols, call.limit)
                 return _SentPage(page.prev, [(each.seq, each.symbol, each.members) for each in page.entries])
             case ReadDocument():
-                documents = self.frames.documents
-                body = documents.by_name.get(call.name)
-                return None if body is None else PublishedDocument(documents.epoch, documents.seq, body)
+                return _document(self.frames, call.name)
+
+
+def _document(frames: FrameSource, name: str) -> PublishedDocument | None:
+    """Returns the newest version of a document that this process publishes."""
+    documents = frames.documents
+    body = documents.by_name.get(name)
+    return None if body is None else PublishedDocument(documents.epoch, documents.seq, body)

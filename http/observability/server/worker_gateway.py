@@ -24,8 +24,8 @@ from observability.monitoring.worker_status import HUB_STATE, HubState
 from observability.processes.answerers import Answerers
 from observability.processes.child import ChildContext
 from observability.processes.control import say_serving
+from observability.processes.rpc import RpcHandler
 from observability.processes.usage import MEASURE_SECONDS, ProcessUsage
-from observability.server.relay import HubCalls
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
 from observability.snapshot.on_demand import Document
@@ -47,9 +47,10 @@ class WorkerGateway:
         config: Config,
         context: ChildContext,
         hub: Hub,
-        calls: HubCalls,
+        answer: RpcHandler,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        """`answer` answers an encoded call of a worker."""
         mapping, slot, counters = context.mapping, context.slot, context.slot.counters()
         self.counted = HostCounters([each.counters() for each in mapping.slots])
         self.fanout = DurationHistogram()
@@ -65,7 +66,7 @@ class WorkerGateway:
         self._writer = FrameWriter(
             mapping, hub.frames.epoch, hub.event_clock, counters, read_by_workers=READ_BY_WORKERS
         )
-        self._answerers = Answerers(context, calls.answer, loop)
+        self._answerers = Answerers(context, answer, loop)
         clock = HostClock()
         self._processes = [ProcessStatus(each, clock) for each in mapping.slots]
         usage = ProcessUsage(counters, slot.role, slot.number, clock.time_ns())

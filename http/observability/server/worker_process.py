@@ -38,6 +38,7 @@ from observability.routing.forwarding import forwarded, forwarder
 from observability.server.feed import SharedFeed
 from observability.server.hub_link import HubLink
 from observability.server.process import ServerProcess
+from observability.server.receiving.site_routes import SiteRoutes
 from observability.server.relay import RemoteHub
 from observability.server.route_table import RouteParts, add_routes
 from observability.server.worker import SharedPort, Worker
@@ -110,11 +111,15 @@ class WorkerProcess(ServerProcess):
         self._feed.add_frame_listener(self._worker.send_frame)
         self._feed.add_frame_listener(self._publish_taken)
         self._worker.add_sent_listener(self._publish_sent)
-        add_routes(self._worker.router, self._route_parts())
+        parts = self._route_parts()
+        add_routes(self._worker.router, parts)
         if self._config.is_edge:
             for name in ANSWERED_BY_HUB:
                 self._worker.router.replace_handler(name, forwarder(self._hub.answer_request, self._slices))
             self._worker.router.replace_handler("recordings", self._recordings)
+        if self._config.is_aggregator:
+            routes = SiteRoutes(self._config.sites, self._hub.ask_site, parts.published, self._slices)
+            routes.replace_in(self._worker.router)
 
     async def _start(self) -> None:
         await self._link.start()
@@ -204,7 +209,7 @@ class WorkerProcess(ServerProcess):
             exposition=Exposition(HostCollector(mapping, self._hub_gauges())),
             trading_labels=TradingLabels(frozenset(self._config.metrics_labels), self._config.metrics_max_values),
             slices=self._slices,
-            desk=None if self._config.engine is None else self._hub.describe_desk,
+            desk=None if self._config.engine is None or self._config.is_aggregator else self._hub.describe_desk,
         )
 
 

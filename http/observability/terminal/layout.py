@@ -69,6 +69,6 @@ def plain_snapshot(snapshot: Mapping[str, Any], state: str, columns: int | None,
     lines = [joined(words, columns) for words in (worth, *about_desk, *headlines(snapshot))]
     for make in TABLES:
         table = make(snapshot)
-        if table.rows or table.title != "Sources":
+        if table.rows or table.title not in ("Sources", "Sites"):
             lines += ["", *plain(table, columns)]
     return "\n".join(lines)

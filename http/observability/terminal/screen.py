@@ -149,6 +149,7 @@ class Top(App[None]):
     .active { display: block; }
     .wide #tables { layout: grid; grid-size: 2 3; grid-columns: 3fr 2fr; grid-rows: 1fr 1fr 1fr; }
     .wide .table { display: block; }
+    .wide .absent { display: none; }
     #filter { height: 1; border: none; padding: 0; }
     """
     ENABLE_COMMAND_PALETTE = False
@@ -247,6 +248,8 @@ class Top(App[None]):
             return
         for line, words in zip(self._headlines, headlines(snapshot), strict=True):
             line.update(joined(words, self.size.width))
+        # Only an aggregator has sites; beside the other tables theirs would be empty.
+        self._views[-1].set_class("sites" not in snapshot, "absent")
         for view, make in zip(self._views, TABLES, strict=True):
             if view.display:
                 view.show(make(snapshot), self._filter, is_live=is_live)

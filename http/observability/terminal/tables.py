@@ -1,4 +1,4 @@
-"""Tables of text that are made of a snapshot: strategies, positions, symbols, execution, system, sources.
+"""Tables of text that are made of a snapshot: strategies, positions, symbols, execution, system, sources, sites.
 
     snapshot ─► Table(title, columns, rows)     a row: key and cells     a cell: its text, and the value it sorts by
 
@@ -365,8 +365,33 @@ def _sources(snapshot: Document) -> Table:
     return Table("Sources", _columns(columns, 2), tuple(rows), "none")
 
 
+def _sites(snapshot: Document) -> Table:
+    columns = ("site", "status", "age ms", "P&L", "currency", "positions", "health", "why not live")
+    accounts = _section(snapshot, "strategy").get("sites") or {}
+    hosts = _section(snapshot, "system").get("sites") or {}
+    rows = []
+    for name, one in _members(_section(snapshot, "sites")):
+        account, host = _Fields(accounts.get(name) or {}), _Fields(hosts.get(name) or {})
+        rows.append(
+            Row(
+                name,
+                (
+                    _text(name),
+                    _text(one["status"], "good" if one["status"] == "live" else "bad"),
+                    cell(one["age_ms"], short),
+                    _signed(account["total_pnl"]),
+                    _text(account["reporting_currency"]),
+                    cell(account["open_positions"], count),
+                    _text(host["health"], "good" if host["health"] == "healthy" else "bad"),
+                    _text(one["reason"], "bad"),
+                ),
+            )
+        )
+    return Table("Sites", _columns(columns, 2), tuple(rows), "none: this is no aggregator")
+
+
 TABLES: Final[tuple[Callable[[Document], Table], ...]] = (
-    _market, _positions, _strategies, _execution, _system, _sources, _currencies, _venues
+    _market, _positions, _strategies, _execution, _system, _sources, _currencies, _venues, _sites
 )  # fmt: skip
 """What makes each table, in the order in which they are shown."""
 
@@ -439,4 +464,6 @@ def headlines(snapshot: Document) -> tuple[list[str], list[str]]:
         ("P&L", "total_pnl"), ("daily", "daily_pnl"), ("unrealized", "unrealized_pnl"), ("equity", "equity"),
         ("drawdown", "drawdown"), ("exposure", "gross_exposure"), ("fees", "fees"),
     )  # fmt: skip
-    return [alerts, lag, *health], [f"{name} {cell(strategy[field], money).text}" for name, field in account]
+    missing = [f"WITHOUT {', '.join(strategy['missing_sites'])}"] if strategy["missing_sites"] else []
+    figures = [f"{name} {cell(strategy[field], money).text}" for name, field in account]
+    return [alerts, lag, *health], [*missing, *figures]

@@ -2,12 +2,13 @@
 
 import { dateTime, duration, percent } from "./format.js";
 
-// What each state looks like; `tone` is a class. Only in `live`, `demo` and `replay` are figures those of now.
+// What each state looks like; `tone` is a class. Only in `live`, `partial`, `demo` and `replay` are figures those of now.
 const STATES = {
   connecting: { word: "connecting", tone: "warn", isCurrent: false },
   live: { word: "live", tone: "good", isCurrent: true },
   demo: { word: "demo", tone: "info", isCurrent: true },
   replay: { word: "replay", tone: "info", isCurrent: true },
+  partial: { word: "incomplete", tone: "warn", isCurrent: true },
   past: { word: "past", tone: "past", isCurrent: true },
   ended: { word: "replay over", tone: "warn", isCurrent: false },
   stale: { word: "stale", tone: "warn", isCurrent: false },
@@ -29,7 +30,8 @@ export function stateOf({ connection, snapshot, age, past = false, zone = "UTC" 
     return named("connecting", asOf ? `Connecting.${asOf}` : past ? "Connecting to the recording, which 100 viewers see at most." : "");
   if (connection === "stale") return named("stale", `The server is connected and sends no update.${asOf}`);
   if (past) return named("past", `This is the past: ${dateTime(snapshot.timestamp, zone)}.`);
-  const { replay, demo } = snapshot.system ?? {};
+  const { replay, demo, missing_sites: missing } = snapshot.system ?? {};
+  if (missing?.length) return named("partial", `No total has the figures of ${missing.join(", ")}: ${missing.length > 1 ? "these sites are" : "this site is"} not live.`);
   if (replay) return stateOfReplay(replay, demo, named, zone);
   if (demo) return named("demo", "Demo: simulated quotes and a paper strategy. No order leaves this machine.");
   return named("live", "");

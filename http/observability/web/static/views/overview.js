@@ -108,7 +108,8 @@ function mount(root, app, params) {
     if (epoch !== snapshot.epoch || hasGap || interval !== "10s" && Date.now() - loadedAt > RELOAD_MS) load();
     if (last === null || hasGap || at - last >= 950) {
       // Points of longer ranges are minutes and more apart, and come from the server.
-      if (interval === "10s") curves.append(at, strategy, ms);
+      // A sum that lacks a site is no point of the curve of all.
+      if (interval === "10s") curves.append(at, strategy.missing_sites?.length ? { equity: null, drawdown: null } : strategy, ms);
       last = at;
     }
     epoch = snapshot.epoch;

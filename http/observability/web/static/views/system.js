@@ -2,6 +2,7 @@
 
 import { Figures, h, panel, write } from "../js/dom.js";
 import { DASH, bytes, count, duration, milliseconds, number } from "../js/format.js";
+import { siteRows, sitesTable } from "./sites.js";
 import { percentile } from "../js/state.js";
 import { Table } from "../js/table.js";
 
@@ -87,6 +88,9 @@ function mount(root, app, params) {
   ] });
   const deskFault = h("p", { class: "fault" });
   const ofHub = h("p", { class: "dim", text: "Host, clients, store, latency and processes below are those of the hub that leads.", hidden: true });
+  const sites = sitesTable(() => app.settings.zone);
+  const ofSites = panel("Sites", { controls: [sites.csvButton("sites")], body: [sites.element] });
+  ofSites.hidden = true;
   const lines = new Table({ label: "Log", key: row => row.key, empty: "No line is like that.", maxRows: 16, onopen: showLine, columns: [
     { id: "timestamp", title: "Time", width: "64px", value: row => row.timestamp, text: row => app.time(row.timestamp), hint: row => row.timestamp },
     { id: "level", title: "Level", width: "66px", value: row => row.level, className: row => LEVEL_TONES[row.level] ?? "dim" },
@@ -109,6 +113,7 @@ function mount(root, app, params) {
   showPanels(false);
   root.append(
     recorded,
+    ofSites,
     ...deskPanels,
     panel("Host", { className: "w3", body: [host.element] }),
     panel("Clients", { className: "w3", body: [clients.element] }),
@@ -208,6 +213,12 @@ function mount(root, app, params) {
     host.set("lag", milliseconds(system.event_loop_lag_ms));
     host.set("rss", bytes(system.process_rss_bytes));
     host.set("fds", count(system.num_fds));
+    if (ofSites.hidden && system.missing_sites) {
+      // Only an aggregator has this section, and a hub does not take a channel that it has not got.
+      ofSites.hidden = false;
+      app.refreshSubscription();
+    }
+    if (snapshot.sites) sites.set(siteRows(snapshot));
     sources.set(Object.entries(system.sources ?? {}).map(([name, each]) => ({ name, ...each })));
     // What changes with every frame is written once a second.
     const now = performance.now();
@@ -226,7 +237,7 @@ function mount(root, app, params) {
 
   load();
   return {
-    subscription: () => ({ channels: ["system"] }),
+    subscription: () => ({ channels: ofSites.hidden ? ["system"] : ["system", "sites", "strategy"] }),
     update,
     move: load,
     change: changed => {
@@ -236,7 +247,7 @@ function mount(root, app, params) {
     },
     unmount: () => {
       clearTimeout(timer);
-      for (const table of [path, processes, sources, hosts, lines]) table.close();
+      for (const table of [path, processes, sources, sites, hosts, lines]) table.close();
     },
   };
 }

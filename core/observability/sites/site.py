@@ -1,0 +1,222 @@
+"""A site: the newest snapshot that the hub of one desk has published, and whether it is still current.
+
+    missing   no frame has come since the aggregator started
+    live      the newest frame is younger than the limit: STALE_SECONDS, or STALE_TICKS of the hub's if that is longer
+    stale     it is older: the hub, its NATS servers or the network between is the cause
+
+A frame's age counts from when the NATS servers stored it, by their clock, so frames that were kept for newcomers are as
+old as they are. It grows by the aggregator's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+import orjson
+
+from observability.clocks.clock import Clock
+from observability.clocks.timestamps import NS_PER_MS, NS_PER_S, format_iso_ms
+from observability.cluster.desk import Desk
+from observability.cluster.follower import Place, StreamFollower
+from observability.cluster.frame_message import FrameMessage, unpack_frame
+from observability.cluster.frame_receiver import EPOCHS_KEPT
+from observability.cluster.link import Link
+from observability.cluster.questions import Questions
+from observability.errors import SourceError
+from observability.memory.counters import Counters
+from observability.snapshot.index import PART_NUMBERS, Shape, SnapshotIndex
+from observability.sources.brokers.nats_connection import Message
+
+logger = logging.getLogger(__name__)
+
+STALE_SECONDS: Final = 2.0
+STALE_TICKS: Final = 5
+
+Status = Literal["live", "stale", "missing"]
+
+_decode_shape = msgspec.msgpack.Decoder(Shape).decode
+
+
+class SitePart(NamedTuple):
+    """A part of a site's snapshot, as its hub has encoded it."""
+
+    group: str | None
+    """None for a section's own fields, and for the members of a section without groups."""
+    key: str | None
+    """None for a section's own fields."""
+    symbol: str | None
+    data: bytes
+
+
+class SiteSnapshot:
+    """A snapshot of a site, which is taken apart when that is asked for."""
+
+    def __init__(self, message: FrameMessage) -> None:
+        """Raises SourceError if the index cannot be read."""
+        self.message = message
+        payload, shape, numbers, _ = message.parts
+        self._payload = payload
+        values = array("q")
+        try:
+            self._shape = _decode_shape(shape)
+            values.frombytes(numbers)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise SourceError(f"the index of frame {message.seq} cannot be read: {error}") from None
+        self._index = SnapshotIndex(self._shape, values)
+
+    def parts(self, section: str) -> Iterator[SitePart]:
+        """Yields the parts of a section in order; none if the site has no such section."""
+        at = self._shape.first_part
+        for shape in self._shape.sections:
+            wanted = shape.name == section
+            if shape.has_fields:
+                if wanted:
+                    yield SitePart(None, None, None, b"{%b}" % self._cut(at))
+                at += PART_NUMBERS
+            for group in shape.groups:
+                for key, symbol in zip(group.keys, group.symbols, strict=True):
+                    if wanted:
+                        data = self._cut(at)
+                        yield SitePart(group.name, key, symbol, data if group.as_list else _without_key(data, key))
+                    at += PART_NUMBERS
+            if wanted:
+                return
+
+    def _cut(self, at: int) -> bytes:
+        return self._payload[self._index.part(at)]
+
+
+class Site:
+    """One desk as an aggregator sees it. `refresh` decides once per tick what the others read."""
+
+    def __init__(self, desk: Desk, clock: Clock, counters: Counters) -> None:
+        self.name = desk.name
+        self.link = Link(desk, clock)
+        self.questions = Questions(self.link)
+        self.snapshot: SiteSnapshot | None = None
+        """None while it is missing."""
+        self.status: Status = "missing"
+        self.alerts: bytes | None = None
+        """The document of its alerts; None before it has come."""
+        self.has_come = asyncio.Event()
+        """Set once a frame has come."""
+        self._clock = clock
+        self._arrived_mono_ns = 0
+        self._age_ns = 0
+        self._timestamp_age_ns = 0
+        self._came: SiteSnapshot | None = None
+        self._limit_ns = 0
+        self._superseded: deque[str] = deque(maxlen=EPOCHS_KEPT)
+        """The epochs of hubs whose place another one has taken."""
+        self._refusal: str | None = None
+        label = {"site": desk.name}
+        self._received = counters.counter("cluster_site_frames_received_total", "Frames of a site that came", **label)
+        self._refused = counters.counter(
+            "cluster_site_frames_refused_total", "Frames of a site that were damaged on their way", **label
+        )
+        self._age = counters.float_gauge("cluster_site_age_seconds", "Age of the newest frame of a site", **label)
+        self._is_live = counters.gauge("cluster_site_live", "Whether a site is live: its frames are current", **label)
+        StreamFollower(self.link, desk.frame_stream, desk.frame_subject, self.take)
+
+    @property
+    def arrived_mono_ns(self) -> int:
+        """When its newest frame came, by the host's monotonic clock."""
+        return self._arrived_mono_ns
+
+    @property
+    def is_live(self) -> bool:
+        return self.status == "live"
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not live; None if it is."""
+        if self.is_live:
+            return None
+        if self.link.trouble is not None:
+            return self.link.trouble
+        return "no frame has come yet" if self.snapshot is None else "its hub publishes no frames"
+
+    def refresh(self, now_ns: int, mono_ns: int) -> None:
+        """Takes on what has come since the last tick; the times are those of this tick."""
+        # hot: once per tick and site
+        self.snapshot = snapshot = self._came
+        if snapshot is None:
+            return
+        self._age_ns = max(0, mono_ns - self._arrived_mono_ns)
+        self._timestamp_age_ns = now_ns - snapshot.message.ts_ns
+        self.status = "live" if self._age_ns <= self._limit_ns else "stale"
+        self._age.set(self._age_ns / NS_PER_S)
+        self._is_live.set(int(self.is_live))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the site's state as the section `sites` shows it."""
+        snapshot = self.snapshot
+        if snapshot is None:
+            found: dict[str, Any] = dict.fromkeys(("epoch", "seq", "timestamp", "age_ms", "timestamp_age_ms"))
+        else:
+            message = snapshot.message
+            found = {
+                "epoch": message.epoch,
+                "seq": message.seq,
+                "timestamp": format_iso_ms(message.ts_ns),
+                "age_ms": round(self._age_ns / NS_PER_MS, 3),
+                "timestamp_age_ms": round(self._timestamp_age_ns / NS_PER_MS, 3),
+            }
+        return {"status": self.status, "reason": self.reason, **found}
+
+    def take(self, message: Message, place: Place) -> None:
+        """Takes a frame that has come. One that is damaged is counted and left out."""
+        # hot: once per tick of a site
+        try:
+            frame = unpack_frame(message.headers, message.data)
+            snapshot = SiteSnapshot(frame)
+        except SourceError as error:
+            self._refuse(str(error))
+            return
+        if not self._is_newer(frame):
+            return
+        self._received.add()
+        stored_ago_ns = max(0, self.link.server_ns() - place.stored_ns)
+        self._arrived_mono_ns = self._clock.mono_ns() - stored_ago_ns
+        self._limit_ns = max(round(STALE_SECONDS * NS_PER_S), STALE_TICKS * frame.interval_ns)
+        self._came = snapshot
+        self.has_come.set()
+        alerts = frame.documents.get("system_alerts")
+        if alerts is not None:
+            self.alerts = alerts
+
+    def _is_newer(self, frame: FrameMessage) -> bool:
+        """Whether nothing as new has come: servers that have lost the end of a stream send all of it again."""
+        came = None if self._came is None else self._came.message
+        if came is None:
+            return True
+        if frame.epoch == came.epoch:
+            return frame.seq > came.seq
+        if frame.epoch in self._superseded:
+            return False
+        self._superseded.append(came.epoch)
+        # The next hub knows nothing of what the last one was asked.
+        self.questions.abandon()
+        return True
+
+    def _refuse(self, why: str) -> None:
+        self._refused.add()
+        if why != self._refusal:
+            self._refusal = why
+            logger.error("a frame of site %s is not shown: %s", self.name, why)
+
+
+def missing_sites(sites: Sequence[Site]) -> list[str]:
+    """Returns the names of the sites that no total has."""
+    return [site.name for site in sites if not site.is_live]
+
+
+def _without_key(data: bytes, key: str) -> bytes:
+    """Returns the object of `"KEY":{...}`."""
+    return data[len(orjson.dumps(key)) + 1 :]

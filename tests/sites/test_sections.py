@@ -1,0 +1,233 @@
+"""Sites with real hubs behind them: what the merged snapshot shows of each, and what it says of one that is away."""
+
+from __future__ import annotations
+
+import math
+import random
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+
+from desk_site import DeskSite
+from fake_clock import FakeClock
+from observability.bus import Bus
+from observability.clocks.clock import EventClock
+from observability.cluster.follower import Place
+from observability.memory.counters import Counters
+from observability.metrics.assembly import make_history
+from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
+from observability.metrics.system_collector import SystemCollector
+from observability.sites.naming import merged_alerts, split_id
+from observability.sites.sections import MergedSections, merged_sections
+from observability.sites.system_section import SystemSection
+from observability.snapshot.hub import Hub
+from observability.sources.brokers.nats_connection import Message
+
+D = Decimal
+
+
+class Aggregator:
+    """The sections of an aggregator over the hubs of some desks; `snapshot` is one tick of it."""
+
+    def __init__(self, *names: str, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.desks = [DeskSite(name, self.clock, **settings) for name in names]
+        self.history = history = make_history(8)
+        event_clock = EventClock(self.clock)
+        own = SystemCollector(bus=Bus(), clock=event_clock, history=history)
+        self.alert_book = own.alert_book
+        self.sections: MergedSections = merged_sections([each.site for each in self.desks], self.clock, own, history)
+        self._system = SystemSection(own, self.sections.sites)
+        sections = self.sections
+        self.hub = Hub(
+            0.1,
+            Bus(),
+            self.clock,
+            event_clock,
+            (sections.sites, sections.market, sections.strategy, sections.execution, self._system),
+            {},
+            Counters(),
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        self.hub.tick()
+        frame = self.hub.frames.latest()
+        assert frame is not None
+        found: dict[str, Any] = orjson.loads(frame.payload)
+        return found
+
+
+def test_names_of_two_sites_do_not_collide() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    for desk in aggregator.desks:
+        desk.trade(1, D(10), D(100))
+        desk.publish()
+    snapshot = aggregator.snapshot()
+    strategy = snapshot["strategy"]
+    assert list(snapshot["market_data"]) == ["london/AAPL", "tokyo/AAPL"]
+    assert list(strategy["strategies"]) == ["london/mm", "tokyo/mm"]
+    assert [position["key"] for position in strategy["positions"]] == ["london/mm/AAPL", "tokyo/mm/AAPL"]
+    assert {(each["symbol"], each["strategy"]) for each in strategy["positions"]} == {
+        ("london/AAPL", "london/mm"), ("tokyo/AAPL", "tokyo/mm")
+    }  # fmt: skip
+
+
+def test_totals_are_those_of_the_sites_whatever_they_trade() -> None:
+    chance = random.Random(3)
+    aggregator = Aggregator("london", "tokyo", "paris", starting_capital=D("1000.5"))
+    for number in range(60):
+        desk = chance.choice(aggregator.desks)
+        price = D(chance.randrange(9_000, 11_000)) / 100
+        desk.trade(number, D(chance.choice([-7, -3, 5, 11])), price, chance.choice(["AAPL", "MSFT", "NVDA"]))
+    published = [desk.publish()["strategy"] for desk in aggregator.desks]
+    strategy = aggregator.snapshot()["strategy"]
+    for name in ("total_pnl", "realized_pnl", "fees", "gross_exposure", "net_exposure", "equity"):
+        assert strategy[name] == float(sum(D(repr(each[name])) for each in published)), name
+    assert strategy["fills"] == 60
+    assert strategy["open_positions"] == len(strategy["positions"])
+    assert strategy["missing_sites"] == []
+    assert strategy["sites"]["tokyo"]["drawdown"] == published[1]["drawdown"]
+
+
+def test_a_site_that_falls_silent_is_stale_and_in_no_total() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    for desk in aggregator.desks:
+        desk.trade(1, D(10), D(100))
+        desk.publish()
+    assert aggregator.snapshot()["strategy"]["fills"] == 2
+    aggregator.clock.advance(3)
+    aggregator.desks[0].publish()
+    snapshot = aggregator.snapshot()
+    assert {name: site["status"] for name, site in snapshot["sites"].items()} == {"london": "live", "tokyo": "stale"}
+    assert snapshot["sites"]["tokyo"]["age_ms"] == 3000.0
+    for section in ("strategy", "execution", "system"):
+        assert snapshot[section]["missing_sites"] == ["tokyo"]
+    assert snapshot["strategy"]["fills"] == 1
+    # What it has sent last is still there, and says that it is old.
+    assert snapshot["market_data"]["tokyo/AAPL"]["stale"]
+    assert [(each["key"], each["stale"]) for each in snapshot["strategy"]["positions"]] == [
+        ("london/mm/AAPL", False), ("tokyo/mm/AAPL", True)
+    ]  # fmt: skip
+    aggregator.desks[1].publish()
+    snapshot = aggregator.snapshot()
+    assert (snapshot["strategy"]["fills"], snapshot["strategy"]["missing_sites"]) == (2, [])
+    assert not snapshot["market_data"]["tokyo/AAPL"]["stale"]
+
+
+def test_a_site_that_was_never_seen_is_missing() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    aggregator.desks[0].trade(1, D(10), D(100))
+    aggregator.desks[0].publish()
+    snapshot = aggregator.snapshot()
+    assert snapshot["sites"]["tokyo"]["status"] == "missing"
+    assert snapshot["sites"]["tokyo"]["reason"] == "not connected yet"
+    assert snapshot["strategy"]["missing_sites"] == ["tokyo"]
+
+
+def test_a_frame_that_was_kept_for_newcomers_is_as_old_as_it_is() -> None:
+    aggregator = Aggregator("london")
+    desk = aggregator.desks[0]
+    desk.publish(stored_ns=aggregator.clock.time_ns() - 60_000_000_000)
+    site = aggregator.snapshot()["sites"]["london"]
+    assert (site["status"], site["age_ms"]) == ("stale", 60_000.0)
+
+
+def test_a_part_that_is_gone_at_its_site_is_gone() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    for desk in aggregator.desks:
+        desk.trade(1, D(10), D(100))
+        desk.publish()
+    aggregator.snapshot()
+    desk = aggregator.desks[0]
+    desk.trade(2, D(-10), D(101))
+    desk.publish()
+    assert [each["key"] for each in aggregator.snapshot()["strategy"]["positions"]] == ["tokyo/mm/AAPL"]
+
+
+def test_a_part_that_stays_the_same_is_not_sent_again() -> None:
+    aggregator = Aggregator("london")
+    desk = aggregator.desks[0]
+    desk.trade(1, D(10), D(100))
+    desk.publish()
+    aggregator.snapshot()
+    part = aggregator.sections.market.parts(None)["london/AAPL"]
+    version = part.version
+    desk.publish()
+    aggregator.snapshot()
+    assert part.version == version
+
+
+def test_a_site_that_is_away_raises_an_alert_until_it_is_back() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    aggregator.desks[0].publish()
+    aggregator.snapshot()
+    assert aggregator.alert_book.active() == []
+    aggregator.clock.advance(6)
+    aggregator.desks[0].publish()
+    aggregator.snapshot()
+    (alert,) = aggregator.alert_book.active()
+    assert (alert.key, alert.severity, alert.title) == ("site_missing/tokyo", "critical", "Site tokyo is missing")
+    aggregator.desks[1].publish()
+    aggregator.snapshot()
+    assert aggregator.alert_book.active() == []
+
+
+def test_a_damaged_frame_is_counted_and_not_shown() -> None:
+    aggregator = Aggregator("london")
+    desk = aggregator.desks[0]
+    desk.publish()
+    before = aggregator.snapshot()["sites"]["london"]["seq"]
+    desk.site.take(Message("", "", b"nonsense", {}), Place(9, 0, 0))
+    assert aggregator.snapshot()["sites"]["london"]["seq"] == before
+    assert desk.counters.total("cluster_site_frames_refused_total") == 1
+
+
+def test_a_frame_that_comes_again_is_not_shown_after_a_newer_one() -> None:
+    aggregator = Aggregator("london")
+    desk = aggregator.desks[0]
+    desk.publish()
+    old = desk.sent
+    desk.publish()
+    newest = aggregator.snapshot()["sites"]["london"]["seq"]
+    desk.site.take(old, Place(1, aggregator.clock.time_ns(), 0))
+    assert aggregator.snapshot()["sites"]["london"]["seq"] == newest == 2
+    # Another hub takes over, and what its predecessor has sent comes once more.
+    aggregator.clock.advance(0.1)
+    next_hub = DeskSite("london", aggregator.clock)
+    next_hub.publish()
+    desk.site.take(next_hub.sent, Place(3, aggregator.clock.time_ns(), 0))
+    desk.site.take(desk.sent, Place(2, aggregator.clock.time_ns(), 0))
+    assert aggregator.snapshot()["sites"]["london"]["epoch"] == next_hub.hub.frames.epoch
+
+
+def test_history_has_no_total_of_a_time_at_which_a_site_was_away() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    for desk in aggregator.desks:
+        desk.trade(1, D(10), D(100))
+        desk.publish()
+    total = aggregator.snapshot()["strategy"]["total_pnl"]
+    aggregator.clock.advance(3)
+    aggregator.desks[0].publish()
+    assert aggregator.snapshot()["strategy"]["total_pnl"] is not None
+    series = aggregator.history.open("strategy", "", STRATEGY_FIELDS)
+    rows = series.rings[0].copy_rows(0, aggregator.clock.time_ns() + 1)
+    assert [row.payload[0] for row in rows] == pytest.approx([total, math.nan], nan_ok=True)
+
+
+def test_alerts_of_all_sites_stand_under_their_site() -> None:
+    def alert(ident: str, first_seen: str, state: str = "active") -> dict[str, Any]:
+        return {"alert_id": ident, "first_seen": first_seen, "state": state}
+
+    found = merged_alerts(
+        [alert("own", "2026-01-01T00:00:01.000Z")],
+        {
+            "london": b'{"alerts":[{"alert_id":"a","first_seen":"2026-01-01T00:00:03.000Z","state":"resolved"}]}',
+            "tokyo": b'{"alerts":[{"alert_id":"a","first_seen":"2026-01-01T00:00:02.000Z","state":"active"}]}',
+        },
+    )
+    assert [(each["alert_id"], each["site"]) for each in found] == [
+        ("tokyo:a", "tokyo"), ("own", None), ("london:a", "london")
+    ]  # fmt: skip
+    assert [split_id(each["alert_id"]) for each in found] == [("tokyo", "a"), ("", "own"), ("london", "a")]
