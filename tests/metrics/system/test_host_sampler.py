@@ -39,6 +39,17 @@ def test_a_sample_describes_this_process_and_this_host(tmp_path: Path) -> None:
     assert sample.num_fds >= 3 and sample.threads >= 1
 
 
+def test_a_sample_counts_the_files_that_are_open(tmp_path: Path) -> None:
+    sampler = HostSampler(tmp_path, unlimited(tmp_path))
+    before = sampler.sample().num_fds
+    opened = [os.open(tmp_path, os.O_RDONLY) for _ in range(20)]
+    try:
+        assert sampler.sample().num_fds == before + 20
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 def test_a_busy_process_shows_in_the_cpu_figures(tmp_path: Path) -> None:
     sampler = HostSampler(tmp_path, unlimited(tmp_path))
     until = os.times().user + 0.1
