@@ -27,7 +27,7 @@ from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
 from observability.snapshot.shared_frames import FrameWriter, SharedFrames
-from observability.stream.broadcast import Broadcaster, open_send_ring
+from observability.stream.broadcast import Broadcaster, open_batches
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.lane_feed import make_lanes
 from observability.stream.state import StreamSettings, StreamState
@@ -159,7 +159,7 @@ class Stream:
 
     def _make_endpoint(self) -> StreamEndpoint:
         clock, counters, loop = FakeClock(), Counters(), self.server.loop
-        self.feed.broadcaster = Broadcaster(counters, clock, loop, open_send_ring(self._broadcast, 10))
+        self.feed.broadcaster = Broadcaster(counters, clock, loop, open_batches(self._broadcast, 10))
         settings = StreamSettings(interval_seconds=0.1, heartbeat_seconds=15, max_backlog=10, messages_per_second=0)
         self.state = StreamState(self.feed, settings, self.feed.broadcaster, clock, counters)
         return StreamEndpoint(self.state, loop, max_clients=10, origins=OriginCheck(), past=cast(Any, None))

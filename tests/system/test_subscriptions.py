@@ -156,13 +156,15 @@ def test_positions_with_slashes_in_their_names_stay_apart_in_deltas(start_server
         shown = {position["key"]: position for position in snapshot["strategy"]["positions"]}
 
         def follow(wanted: dict[tuple[str, str], float]) -> None:
-            """Applies deltas until the positions are those that are wanted."""
+            """Applies deltas, and the snapshots of a server that was late, until the positions are those wanted."""
             for _ in range(100):
-                delta = receive(connection, "metrics_delta")
-                for path in delta["removed"]:
+                message = receive(connection, "metrics_delta", "metrics_update")
+                if message["type"] == "metrics_update":
+                    shown.clear()
+                for path in message.get("removed", []):
                     if path[:2] == ["strategy", "positions"]:
                         del shown[path[2]]
-                changed = delta.get("strategy", {}).get("positions", [])
+                changed = message.get("strategy", {}).get("positions", [])
                 shown.update({position["key"]: position for position in changed})
                 if {(each["strategy"], each["symbol"]): each["quantity"] for each in shown.values()} == wanted:
                     break

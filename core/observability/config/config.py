@@ -124,8 +124,8 @@ class Config:
     broadcast: str = _setting(
         "auto",
         Choice(("auto", "uring", "picows")),
-        "How frames are sent: `uring` uses one system call for many clients, `picows` one per client; `auto` uses "
-        "io_uring where the kernel allows it.",
+        "How frames are sent: `uring` by io_uring, `picows` without it; `auto` uses io_uring where the kernel allows "
+        "it.",
         env="BROADCAST",
         flag="--broadcast",
     )

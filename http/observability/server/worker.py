@@ -30,7 +30,7 @@ from observability.routing.application import Application
 from observability.routing.router import Router, TakeTransport
 from observability.senders.endpoint import SenderEndpoint
 from observability.snapshot.frames import Frame
-from observability.stream.broadcast import Broadcaster, open_send_ring
+from observability.stream.broadcast import Broadcaster, open_batches
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.state import Feed, StreamSettings, StreamState
 from observability.websocket.echo import EchoEndpoint
@@ -83,8 +83,8 @@ class Worker:
         client_counts = ClientCounts() if shared_port is None else shared_port.client_counts
         self.certificate = _certificate(config)
         self.router = Router()
-        self._ring = open_send_ring(config.broadcast, config.ws_max_connections)
-        self._broadcaster = Broadcaster(counters, host_clock, loop, self._ring)
+        self._batches = open_batches(config.broadcast, config.ws_max_connections)
+        self._broadcaster = Broadcaster(counters, host_clock, loop, self._batches)
         settings = StreamSettings(
             interval_seconds=config.metric_collection_interval,
             heartbeat_seconds=config.ws_heartbeat_interval,
@@ -164,8 +164,8 @@ class Worker:
             self._listener.close(grace_seconds, NEWCOMERS_SECONDS if self._sockets else 0.0),
             *(endpoint.close(grace_seconds) for endpoint in self._endpoints),
         )
-        if self._ring is not None:
-            self._ring.close()
+        if self._batches is not None:
+            self._batches.close()
 
     def send_frame(self, frame: Frame) -> None:
         """Sends a frame to every subscriber. Answers made from the frame before are not ready any more."""

@@ -23,15 +23,16 @@ from observability.errors import ConfigError
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
+from observability.stream.aio import WriteContext
 from observability.stream.cohort import (
     CHUNK_CLIENTS,
+    Batches,
+    BatchSends,
     Cohort,
     CohortKey,
     Member,
     PicowsSends,
-    RingSends,
     Sends,
-    SocketSends,
     frame_header,
     no_header,
 )
@@ -67,16 +68,16 @@ class Broadcaster:
     they get a later frame instead, which is complete and replaces the skipped one."""
 
     def __init__(
-        self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop, ring: SendRing | None = None
+        self, counters: Counters, clock: Clock, loop: asyncio.AbstractEventLoop, batches: Batches | None = None
     ) -> None:
-        """With a `ring`, the frames of plain TCP connections are sent by it; otherwise by one system call each."""
+        """With `batches`, the frames of plain TCP connections are sent by them; otherwise by their transports."""
         self.clients: dict[Receiver, Cohort[Receiver] | None] = {}
         """Every subscriber, with its cohort if it is in one."""
         self.clients_behind = 0
         """Subscribers that have not read everything sent to them."""
         self.fanout = DurationHistogram()
         """Durations from the tick until the last byte of its frame was handed to the kernel."""
-        self._ring = ring
+        self._batches = batches
         self._clock = clock
         self._loop = loop
         self._active = counters.gauge("websocket_connections_active", "Clients of the stream connected now")
@@ -305,27 +306,33 @@ class Broadcaster:
             self._others.pop(client, None)
 
     def _make_sends(self, key: CohortKey) -> Sends:
-        if not key.is_plain:
+        if self._batches is None or not key.is_plain:
             return PicowsSends()
-        make_header = no_header if key.takes_events else frame_header
-        return SocketSends(make_header) if self._ring is None else RingSends(self._ring, make_header)
+        return BatchSends(self._batches, no_header if key.takes_events else frame_header)
 
 
-def open_send_ring(broadcast: str, max_sockets: int) -> SendRing | None:
-    """Returns the ring that sends frames; None if `broadcast` is `picows`, or `auto` where the kernel has none to give.
+def open_batches(broadcast: str, max_sockets: int) -> Batches | None:
+    """Returns what hands many sends to the kernel by one system call: io_uring unless `broadcast` is `picows`, or Linux
+    AIO where there is none; None where there is neither.
 
     Raises ConfigError if `broadcast` is `uring` and there is none.
     """
-    if broadcast == "picows":
-        return None
+    if broadcast != "picows":
+        try:
+            ring = SendRing(max_sockets)
+        except OSError as error:
+            if broadcast == "uring":
+                raise ConfigError(
+                    [f"BROADCAST uring: the kernel gives no io_uring ({error}), expected auto or picows"]
+                ) from None
+            logger.info("the kernel gives no io_uring (%s)", error)
+        else:
+            logger.info("frames are sent by io_uring, many clients with one system call")
+            return ring
     try:
-        ring = SendRing(max_sockets)
+        context = WriteContext()
     except OSError as error:
-        if broadcast == "uring":
-            raise ConfigError(
-                [f"BROADCAST uring: the kernel gives no io_uring ({error}), expected auto or picows"]
-            ) from None
-        logger.info("frames are sent by one system call per client: the kernel gives no io_uring (%s)", error)
+        logger.info("frames are sent by one system call per client: there is no Linux AIO (%s)", error)
         return None
-    logger.info("frames are sent by io_uring, many clients with one system call")
-    return ring
+    logger.info("frames are sent by Linux AIO, many clients with one system call")
+    return context

@@ -12,8 +12,7 @@ or has bytes unsent is in no cohort.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from picows import WSMsgType
@@ -22,7 +21,7 @@ from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
 from observability.stream.event_stream import encode_event
-from observability.stream.io_uring import MAX_BATCH, SendBlock, SendRing
+from observability.stream.io_uring import MAX_BATCH, SendBlock
 from observability.stream.views import View
 from observability.websocket.deflate import DeflateMemory
 
@@ -32,8 +31,6 @@ CHUNK_CLIENTS: Final = 240
 
 _FINAL_TEXT: Final = 0x81
 _RSV1: Final = 0x40
-# In place of a socket: nothing can be written to it.
-_NO_SOCKET: Final = -1
 
 
 class CohortKey(NamedTuple):
@@ -132,63 +129,36 @@ class PicowsSends:
         return []
 
 
-class SocketSends:
-    """Sends by one system call per member, to its socket. The objects behind a transport are not touched: for many
-    members they are in no cache."""
+class Batches(Protocol):
+    """A way to hand many sends to the kernel by one system call."""
 
-    def __init__(self, make_header: MakeHeader) -> None:
+    def make_block(self) -> SendBlock:
+        """Returns the prepared sends of one set of sockets, which has none yet."""
+
+    def register(self, fd: int) -> int | None:
+        """Returns the place of a socket in a block; None if there is no room for it."""
+
+    def unregister(self, place: int) -> None: ...
+
+    def submit(self, block: SendBlock, start: int, end: int) -> Sequence[tuple[int, int]]:
+        """Sends the block's frame to its sockets from `start` to before `end`, at most `MAX_BATCH` of them. Returns the
+        index of each socket that did not take all of it, with the bytes it took, or a negative errno."""
+
+    def close(self) -> None: ...
+
+
+class BatchSends:
+    """Sends by one system call per batch of members, to their sockets. The objects behind a transport are not touched:
+    for many members they are in no cache."""
+
+    def __init__(self, batches: Batches, make_header: MakeHeader) -> None:
+        self._batches = batches
         self._make_header = make_header
-        self._fds: list[int] = []
-        self._members: list[Member] = []
-        self._frame = b""
-
-    def append(self, member: Member) -> bool:
-        self._fds.append(member.transport.get_extra_info("socket").fileno())
-        self._members.append(member)
-        return True
-
-    def void(self, index: int) -> None:
-        self._fds[index] = _NO_SOCKET
-
-    def remove(self, index: int) -> None:
-        _replace_by_last(self._fds, index)
-        _replace_by_last(self._members, index)
-
-    def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
-        self._frame = _framed(self._make_header, before, message, is_compressed) + memoryview(message)[HEADROOM:]
-
-    def send(self, start: int, end: int) -> list[int]:
-        # hot: once per client per tick (observability bench --only fanout)
-        frame = self._frame
-        size, write = len(frame), os.write
-        unsent = []
-        for fd in self._fds[start:end]:
-            try:
-                sent = write(fd, frame)
-            except OSError:
-                sent = 0
-            if sent != size and fd != _NO_SOCKET:
-                unsent.append((fd, sent))
-        behind = []
-        for fd, sent in unsent:
-            index = self._fds.index(fd, start, end)
-            # A transport that gets bytes for a connection which has failed finds that out by itself.
-            self._members[index].transport.write(frame[sent:])
-            behind.append(index)
-        return behind
-
-
-class RingSends:
-    """Sends by one system call per batch of members."""
-
-    def __init__(self, ring: SendRing, make_header: MakeHeader) -> None:
-        self._ring = ring
-        self._make_header = make_header
-        self._block = SendBlock()
+        self._block = batches.make_block()
         self._members: list[Member] = []
 
     def append(self, member: Member) -> bool:
-        place = self._ring.register(member.transport.get_extra_info("socket").fileno())
+        place = self._batches.register(member.transport.get_extra_info("socket").fileno())
         if place is None:
             return False
         self._block.append(place)
@@ -198,12 +168,12 @@ class RingSends:
     def void(self, index: int) -> None:
         place = self._block.void(index)
         if place is not None:
-            self._ring.unregister(place)
+            self._batches.unregister(place)
 
     def remove(self, index: int) -> None:
         place = self._block.remove(index)
         if place is not None:
-            self._ring.unregister(place)
+            self._batches.unregister(place)
         _replace_by_last(self._members, index)
 
     def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
@@ -212,7 +182,7 @@ class RingSends:
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per batch of clients per tick (observability bench --only fanout)
         behind = []
-        for index, sent in self._ring.submit(self._block, start, end):
+        for index, sent in self._batches.submit(self._block, start, end):
             # A transport that gets bytes for a connection which has failed finds that out by itself.
             self._members[index].transport.write(self._block.unsent(max(sent, 0)))
             behind.append(index)

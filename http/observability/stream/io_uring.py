@@ -27,7 +27,7 @@ import os
 import resource
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 _SYS_SETUP: Final = 425
 _SYS_ENTER: Final = 426
@@ -56,10 +56,7 @@ _SILENT_NOP: Final = _OP_NOP | _SQE_CQE_SKIP_SUCCESS << 8
 
 # An SQE is 16 words of 4 bytes: which of them hold what.
 _SQE_BYTES: Final = 64
-_SQE_WORDS: Final = 16
 _WORD_FILE: Final = 1
-_WORD_ADDRESS: Final = 4
-_WORD_LENGTH: Final = 6
 _WORD_FLAGS: Final = 7
 _WORD_USER_DATA: Final = 8
 _CQE_WORDS: Final = 4
@@ -112,7 +109,7 @@ class SendRing:
     def __init__(self, max_sockets: int) -> None:
         """`max_sockets` is the size of the table; less if the process may have fewer open files."""
         parameters = _Parameters(flags=_SETUP_SUBMIT_ALL | _SETUP_COOP_TASKRUN | _SETUP_SINGLE_ISSUER)
-        self._fd = _call(_SYS_SETUP, _ENTRIES, ctypes.byref(parameters))
+        self._fd = call(_SYS_SETUP, _ENTRIES, ctypes.byref(parameters))
         try:
             wanted = _FEATURE_SINGLE_MMAP | _FEATURE_CQE_SKIP
             if parameters.features & wanted != wanted:
@@ -120,7 +117,7 @@ class SendRing:
             self._map(parameters)
             self.max_sockets = min(max_sockets, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             table = _FilesTable(count=self.max_sockets, flags=_REGISTER_SPARSE)
-            _call(_SYS_REGISTER, self._fd, _REGISTER_FILES2, ctypes.byref(table), ctypes.sizeof(table))
+            call(_SYS_REGISTER, self._fd, _REGISTER_FILES2, ctypes.byref(table), ctypes.sizeof(table))
         except BaseException:
             os.close(self._fd)
             raise
@@ -133,6 +130,9 @@ class SendRing:
     def close(self) -> None:
         """Closes the ring; the sockets in its table stay open only where others hold them."""
         os.close(self._fd)
+
+    def make_block(self) -> SendBlock:
+        return SendBlock()
 
     def register(self, fd: int) -> int | None:
         """Puts a socket into the table and returns its place; None if the table is full."""
@@ -220,18 +220,25 @@ class SendRing:
     def _set_file(self, place: int, fd: int) -> None:
         self._update_fd.value = fd
         self._update.offset = place
-        _call(_SYS_REGISTER, self._fd, _REGISTER_FILES_UPDATE, ctypes.byref(self._update), 1)
+        call(_SYS_REGISTER, self._fd, _REGISTER_FILES_UPDATE, ctypes.byref(self._update), 1)
 
 
 class SendBlock:
     """The prepared sends of one set of sockets, in an order that may change: a removed one is replaced by the last."""
+
+    _WORDS: ClassVar = 16
+    # Which words of an entry hold the index, and the address and the length of the frame.
+    _WORD_INDEX: ClassVar = _WORD_USER_DATA
+    _WORD_ADDRESS: ClassVar = 4
+    _WORD_LENGTH: ClassVar = 6
 
     def __init__(self) -> None:
         self._places: list[int | None] = []
         self._capacity = 0
         self._words: memoryview[int] = memoryview(bytearray()).cast("I")
         self._buffer = bytearray(_MIN_BUFFER_BYTES)
-        self._length = 0
+        self.length = 0
+        """The bytes of the frame."""
         self._grow(64)
 
     def __len__(self) -> int:
@@ -270,46 +277,47 @@ class SendBlock:
         view = memoryview(self._buffer)
         view[: len(header)] = header
         view[len(header) : length] = memoryview(payload)[offset:]
-        if length != self._length:
-            self._length = length
-            self._fill(_WORD_LENGTH, length)
+        if length != self.length:
+            self.length = length
+            self._fill(self._WORD_LENGTH, length)
 
     def unsent(self, sent_bytes: int) -> bytes:
         """Returns the part of the frame after its first `sent_bytes` bytes."""
-        return bytes(memoryview(self._buffer)[sent_bytes : self._length])
+        return bytes(memoryview(self._buffer)[sent_bytes : self.length])
 
     def _grow(self, capacity: int) -> None:
         self._capacity = capacity
         self._memory = bytearray(capacity * _SQE_BYTES)
         self._words = memoryview(self._memory).cast("I")
-        self.address = _address(self._memory)
-        self._words[_WORD_USER_DATA::_SQE_WORDS] = memoryview(array("I", range(capacity)))
-        self._fill(_WORD_LENGTH, self._length)
+        self.address = address_of(self._memory)
+        self._words[self._WORD_INDEX :: self._WORDS] = memoryview(array("I", range(capacity)))
+        self._fill(self._WORD_LENGTH, self.length)
         self._set_address()
         for index, place in enumerate(self._places):
             self._write(index, place)
 
     def _set_address(self) -> None:
-        address = _address(self._buffer)
-        self._fill(_WORD_ADDRESS, address & 0xFFFFFFFF)
-        self._fill(_WORD_ADDRESS + 1, address >> 32)
+        address = address_of(self._buffer)
+        self._fill(self._WORD_ADDRESS, address & 0xFFFFFFFF)
+        self._fill(self._WORD_ADDRESS + 1, address >> 32)
 
     def _fill(self, word: int, value: int) -> None:
-        self._words[word::_SQE_WORDS] = memoryview(array("I", [value]) * self._capacity)
+        self._words[word :: self._WORDS] = memoryview(array("I", [value]) * self._capacity)
 
     def _write(self, index: int, place: int | None) -> None:
-        word = index * _SQE_WORDS
+        word = index * self._WORDS
         self._words[word] = _SILENT_NOP if place is None else _SILENT_SEND
         self._words[word + _WORD_FILE] = 0 if place is None else place
         # A NOP has flags of its own here.
         self._words[word + _WORD_FLAGS] = 0 if place is None else _SEND_FLAGS
 
 
-def _address(memory: bytearray) -> int:
+def address_of(memory: bytearray | memoryview[int]) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
-def _call(*arguments: object) -> int:
+def call(*arguments: object) -> int:
+    """Makes a system call. Raises OSError."""
     result: int = _syscall(*arguments)
     if result < 0:
         code = ctypes.get_errno()

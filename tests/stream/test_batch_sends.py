@@ -1,4 +1,4 @@
-"""Sends by one system call per member: what becomes of those that fail or are cut short."""
+"""Sends by one system call for many members: what becomes of those that fail or are cut short, with each engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any, cast
 import pytest
 
 from observability.snapshot.frames import HEADROOM
-from observability.stream.cohort import SocketSends, frame_header
+from observability.stream.aio import WriteContext
+from observability.stream.cohort import Batches, BatchSends, frame_header
+from observability.stream.io_uring import MAX_BATCH, SendRing
 from tcp_pair import TcpPair
 
 PAYLOAD = bytes(range(256)) * 8
@@ -37,9 +39,9 @@ class Member:
 class Scene:
     """Members, and the sends that were prepared for them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, batches: Batches, count: int) -> None:
         self.members = [Member(TcpPair()) for _ in range(count)]
-        self.sends = SocketSends(frame_header)
+        self.sends = BatchSends(batches, frame_header)
         for member in self.members:
             assert self.sends.append(cast(Any, member))
         self.set_payload(PAYLOAD)
@@ -50,13 +52,26 @@ class Scene:
     def send(self) -> list[int]:
         return self.sends.send(0, len(self.members))
 
+    def close(self) -> None:
+        for member in self.members:
+            member.pair.close()
+
+
+@pytest.fixture(params=["io_uring", "AIO"])
+def batches(request: pytest.FixtureRequest) -> Iterator[Batches]:
+    try:
+        batches = SendRing(1000) if request.param == "io_uring" else WriteContext()
+    except OSError as error:
+        pytest.skip(f"the kernel gives no {request.param}: {error}")
+    yield batches
+    batches.close()
+
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    scene = Scene(3)
+def scene(batches: Batches) -> Iterator[Scene]:
+    scene = Scene(batches, 3)
     yield scene
-    for member in scene.members:
-        member.pair.close()
+    scene.close()
 
 
 def test_every_member_gets_the_frame(scene: Scene) -> None:
@@ -119,3 +134,22 @@ def test_the_last_member_takes_the_index_of_a_removed_one(scene: Scene) -> None:
     assert scene.sends.send(0, 1) == []
     assert scene.members[2].pair.read(len(FRAME)) == FRAME
     assert all(member.pair.has_nothing_to_read() for member in scene.members[:2])
+
+
+def test_a_batch_reaches_those_behind_members_that_have_left(batches: Batches) -> None:
+    scene = Scene(batches, MAX_BATCH)
+    for index in (0, 1, 7, MAX_BATCH - 1):
+        scene.sends.void(index)
+    assert scene.send() == []
+    reached = [index for index, member in enumerate(scene.members) if not member.pair.has_nothing_to_read()]
+    assert reached == [index for index in range(MAX_BATCH) if index not in (0, 1, 7, MAX_BATCH - 1)]
+    scene.close()
+
+
+def test_members_keep_their_sends_as_more_come_than_the_block_had_room_for(batches: Batches) -> None:
+    scene = Scene(batches, 70)
+    assert scene.send() == []
+    assert all(member.pair.read(len(FRAME)) == FRAME for member in scene.members)
+    assert scene.sends.send(68, 70) == []
+    assert [member.pair.has_nothing_to_read() for member in scene.members] == [True] * 68 + [False] * 2
+    scene.close()
