@@ -3,7 +3,8 @@
 One live client measures how long after its tick each snapshot arrives, in turns beside no others, beside a hundred more
 live clients in a process of their own, and beside a hundred that play the recording there, each from another second.
 The difference between the last two is what the past costs; the rest is what a process that reads a thousand snapshots a
-second takes from the machine. The clocks are the same: all run on one host.
+second takes from the machine. The clocks are the same: all run on one host. Each round has the three in another order,
+and of each kind the median over the rounds is printed, with the CPU time of all processes of the server.
 
     python benchmarks/bench_past.py [VIEWERS]
 """
@@ -20,11 +21,12 @@ from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 
 import orjson
-from running_server import cpu_seconds, running_server
+from running_server import cpu_seconds_of_all, running_server
 from websockets.asyncio.client import connect
 
 SECONDS = 6
-ROUNDS = 4
+ROUNDS = 6
+KINDS = ("none", "live", "past")
 RECORDED_SECONDS = 30
 
 
@@ -64,9 +66,21 @@ async def watch(url: str, viewers: int, first: str, *, is_past: bool) -> None:
         task.cancel()
 
 
-def percentiles(values: list[float]) -> str:
-    ordered = sorted(values)
-    return f"p50 {statistics.median(ordered):.2f} ms, p99 {ordered[len(ordered) * 99 // 100]:.2f} ms, n {len(ordered)}"
+def percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[len(values) * percent // 100]
+
+
+def beside(kind: str, viewers: int, pid: int, url: str, first: str) -> tuple[float, float, float, str]:
+    """Returns p50 and p99 of a live client in milliseconds, the CPU of the server in per cent, and the frames that the
+    others got in a second."""
+    command = [sys.executable, __file__, "watch", url, str(0 if kind == "none" else viewers), first, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        watching.stdout.readline()
+        used, began = cpu_seconds_of_all(pid), time.monotonic()
+        found = asyncio.run(live_latencies(url, SECONDS - 1))
+        used = 100 * (cpu_seconds_of_all(pid) - used) / (time.monotonic() - began)
+        return percentile(found, 50), percentile(found, 99), used, watching.stdout.readline().strip()
 
 
 def measure(viewers: int, *arguments: str) -> None:
@@ -75,22 +89,17 @@ def measure(viewers: int, *arguments: str) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/metrics/current") as answer:
             first = orjson.loads(answer.read())["timestamp"]
         time.sleep(RECORDED_SECONDS)
-        found: dict[str, list[float]] = {"none": [], "live": [], "past": []}
-        for _ in range(ROUNDS):
-            found["none"] += asyncio.run(live_latencies(url, SECONDS))
-            for kind in ("live", "past"):
-                command = [sys.executable, __file__, "watch", url, str(viewers), first, kind]
-                with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
-                    assert watching.stdout is not None
-                    watching.stdout.readline()
-                    used = cpu_seconds(pid)
-                    found[kind] += asyncio.run(live_latencies(url, SECONDS - 1))
-                    used = cpu_seconds(pid) - used
-                    print(f"  {viewers} {kind}: {watching.stdout.readline().strip()} frames a second", end="; ")
-                    print(f"CPU of the server {100 * used / (SECONDS - 1):.0f} %")
-        print(f"{' '.join(arguments) or 'one process'}: from tick to a live client")
-        for kind, values in found.items():
-            print(f"  beside {viewers if kind != 'none' else 'no'} others ({kind}): {percentiles(values)}")
+        rounds: dict[str, list[tuple[float, float, float, str]]] = {kind: [] for kind in KINDS}
+        for number in range(ROUNDS):
+            for at in range(len(KINDS)):
+                kind = KINDS[(number + at) % len(KINDS)]
+                rounds[kind].append(beside(kind, viewers, pid, url, first))
+        print(f"{' '.join(arguments) or 'one process'}: from tick to a live client, median of {ROUNDS} rounds")
+        for kind, found in rounds.items():
+            p50, p99, used = (statistics.median(each[at] for each in found) for at in range(3))
+            least = min(each[2] for each in found)
+            others = f"{viewers} {kind} ({found[-1][3]} frames a second)" if kind != "none" else "no others"
+            print(f"  beside {others}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, CPU {used:.0f} %, at least {least:.0f} %")
 
 
 if __name__ == "__main__":

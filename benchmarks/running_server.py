@@ -33,6 +33,12 @@ def running_server(*arguments: str, is_demo: bool = True, **environment: str) ->
         process.wait(STOP_SECONDS)
 
 
+def cpu_seconds_of_all(pid: int) -> float:
+    """Returns the CPU time of a process and of its children, such as workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_seconds(pid) + sum(cpu_seconds(int(child)) for child in children)
+
+
 def cpu_seconds(pid: int) -> float:
     """Returns the CPU time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

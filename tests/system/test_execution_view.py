@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_each_leg_and_each_horizon_has_its_sample_count(page: Page, desk: Server
     page.wait_for("document.querySelectorAll('[aria-label=\"Latency by leg\"] .row').length >= 6")
     rows = {row[0]: row for row in table(page, "Latency by leg")}
     assert rows["Send to acknowledgement"][1] == str(want["latency"]["send_to_ack"]["n"])
-    counts = {row[0]: row[3] for row in table(page, "Markouts")}
+    counts = {row[0]: row[4] for row in table(page, "Markouts")}
     assert counts["50ms"] == str(want["markouts"]["50ms"]["n"])
     assert list(counts) == ["50ms", "1s", "10s", "1m", "5m"]
 
@@ -133,9 +134,24 @@ def test_the_view_of_execution_fits_into_a_phone_of_320_pixels(page: Page, desk:
 
 
 def test_a_note_says_what_the_band_of_the_markouts_is(page: Page, desk: Server) -> None:
-    open_view(page, desk, "#/execution?by=venue")
-    wait_for_text(page, ".note", "Band: from the worst of the venues to the best.")
+    open_view(page, desk, "#/execution")
+    wait_for_text(page, ".note", "Band: where the mean is with 95 % of chance, by the spread over orders.")
     page.wait_for("!!document.querySelector('.chart .u-over')")
-    open_view(page, desk, "#/execution?of=venue:BATS")
-    page.wait_for("document.querySelectorAll('[aria-label=Markouts] .row').length === 5")
-    assert not any("Band" in note for note in texts(page, ".note"))
+    page.wait_for("document.querySelector('[aria-label=Markouts] .row').textContent.match(/ bps/g)?.length === 3")
+
+
+def test_the_heat_map_shows_the_leg_that_is_chosen(page: Page, desk: Server) -> None:
+    open_view(page, desk, "#/execution")
+    said = "document.querySelector('.heat + .note').textContent"
+    page.wait_for(f"/^[0-9]/.test({said})")
+    before = page.evaluate(said)
+    page.evaluate(
+        "{ const leg = document.querySelector('[aria-label=Leg]'); leg.value = 'send_to_complete'; "
+        "leg.dispatchEvent(new Event('change')); }"
+    )
+    page.wait_for(f"{said} !== {json.dumps(before)}")
+    assert page.evaluate("location.hash") == "#/execution?leg=send_to_complete"
+    found = sum(
+        order["latency"]["send_to_complete"] is not None for order in desk.get("/api/orders?limit=1000")["orders"]
+    )
+    page.wait_for(f"parseInt({said}) >= {found}")

@@ -137,6 +137,15 @@ ORDER_REPORT_FIELDS: Final[dict[str, Schema]] = {
     **_REPORT,
 }
 
+_LEG: Final = number("Milliseconds; null while an end of it is not known.", 1.01, "ms", null=True)
+LEGS: Final = {
+    "decision_to_send": "From the decision to `pending_new`.",
+    "send_to_ack": "From `pending_new` to `new`.",
+    "ack_to_first_fill": "From `new` to the first fill.",
+    "send_to_first_fill": "From `pending_new` to the first fill.",
+    "send_to_complete": "From `pending_new` to the end.",
+    "cancel_to_ack": "From `pending_cancel` to `canceled`.",
+}
 _ORDER: Final[dict[str, Schema]] = {
     "order_id": text("The engine's or exchange's id.", "o1"),
     "client_order_id": text("The client's own id.", "c1"),
@@ -158,6 +167,9 @@ _ORDER: Final[dict[str, Schema]] = {
     "arrival_price": price("The first arrival price that a report gave.", null=True),
     "slippage_bps": number("The average price against it; a cost when positive.", 3.76, null=True),
     "latency_ms": number("From `pending_new` to `new` or `rejected`.", 1.01, null=True),
+    "latency": record(
+        "OrderLatency", "How long each leg took.", {name: _LEG | {"description": s} for name, s in LEGS.items()}
+    ),
     "reason": text("The newest reason that a report gave, its first 256 characters.", ""),
     "replaces": text("The order that this one goes on for.", ""),
     "replaced_by": text("The order that goes on for this one.", ""),
@@ -168,15 +180,6 @@ _ORDER: Final[dict[str, Schema]] = {
 }
 ORDER: Final = record("OrderState", "One of our orders.", _ORDER)
 
-_LEG: Final = number("Milliseconds; null while an end of it is not known.", 1.01, "ms", null=True)
-LEGS: Final = {
-    "decision_to_send": "From the decision to `pending_new`.",
-    "send_to_ack": "From `pending_new` to `new`.",
-    "ack_to_first_fill": "From `new` to the first fill.",
-    "send_to_first_fill": "From `pending_new` to the first fill.",
-    "send_to_complete": "From `pending_new` to the end.",
-    "cancel_to_ack": "From `pending_cancel` to `canceled`.",
-}
 _ORDER_MARKOUT: Final = record(
     "OrderMarkout",
     "A figure of one order's fills.",
@@ -192,9 +195,6 @@ ORDER_LIFE: Final = record(
     "The whole life of one order.",
     {
         **_ORDER,
-        "latency": record(
-            "OrderLatency", "How long each leg took.", {name: _LEG | {"description": s} for name, s in LEGS.items()}
-        ),
         "effective_spread": _ORDER_MARKOUT,
         "markouts": mapping(_ORDER_MARKOUT, "By horizon after each fill; a gain when positive.", "1s"),
         "chain": array(text("An id.", "o1"), "The orders that replaced one another, oldest first."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.metrics.execution.amounts import Sums
 from observability.metrics.execution.orders.life import life_json
 from observability.metrics.execution.orders.queries import OrderLife
-from observability.metrics.execution.quality import HORIZONS_NS
+from observability.metrics.execution.quality import FEW_ORDERS, HORIZONS_NS, NOT_OBSERVED, quality_of
 from observability.metrics.execution_collector import ExecutionSettings
 from trading_desk import DAY, MS, NOON, TradingDesk, fill, order, quote
 
@@ -33,12 +35,73 @@ def test_a_markout_is_a_gain_when_the_market_follows_the_fill() -> None:
         "bps": -100.0,
         "realized_spread": 2.0,
         "realized_spread_bps": 200.0,
+        "standard_error_bps": None,
+        "orders": 1,
+        "standard_error_reason": FEW_ORDERS,
         "n": 2,
         "quantity": 4.0,
         "notional": 400.0,
         "left_out": {},
         "reason": None,
     }
+
+
+# Orders of a quantity at a price, all of the mid 100 and measured at 103.
+FILLS = {"a": [(4, "101")], "b": [(1, "99")], "c": [(3, "102")]}
+
+
+def error_of(fills: dict[str, list[tuple[int, str]]]) -> tuple[float | None, float | None, int]:
+    """Returns the mean in bps, its standard error, and the number of orders."""
+    desk = TradingDesk()
+    desk.publish(quote(99, 101))
+    for order_id, parts in fills.items():
+        desk.publish(*(fill(f"{order_id}{at}", n, price, order_id=order_id) for at, (n, price) in enumerate(parts)))
+    desk.publish(quote(102, 104, 40))
+    desk.tick(60)
+    found = desk.quality()["markouts"]["50ms"]
+    return found["bps"], found["standard_error_bps"], found["orders"]
+
+
+def test_the_standard_error_is_that_of_a_ratio_of_sums_over_orders() -> None:
+    gains = [sum(n * (103 - float(price)) for n, price in parts) for parts in FILLS.values()]
+    notionals = [sum(n * 100 for n, _ in parts) for parts in FILLS.values()]
+    mean = sum(gains) / sum(notionals)
+    squares = sum((gain - mean * notional) ** 2 for gain, notional in zip(gains, notionals, strict=True))
+    error = math.sqrt(3 / 2 * squares) / sum(notionals)
+    assert error_of(FILLS) == (pytest.approx(1e4 * mean), pytest.approx(1e4 * error), 3)
+    assert error > 0
+
+
+def test_the_standard_error_is_the_same_in_however_many_fills_an_order_was_filled() -> None:
+    split = {"a": [(1, "101"), (3, "101")], "b": [(1, "99")], "c": [(1, "102")] * 3}
+    assert error_of(split) == error_of(FILLS)
+
+
+def test_one_order_has_no_standard_error_in_however_many_fills() -> None:
+    assert error_of({"a": [(4, "101"), (1, "99")]})[1:] == (None, 1)
+
+
+def test_orders_that_agree_have_an_error_of_zero() -> None:
+    assert error_of({"a": [(4, "101")], "b": [(7, "101")]})[1:] == (0.0, 2)
+
+
+def test_the_standard_error_goes_on_after_a_restart() -> None:
+    desk, other = TradingDesk(), TradingDesk()
+    desk.publish(quote(99, 101), fill("a", 1, "101", order_id="a"), fill("b", 1, "99", order_id="b"))
+    desk.publish(fill("a2", 2, "100", order_id="a"), quote(102, 104, 40), quote(1, 2, 60))
+    other.execution.load(desk.execution.save())
+    for each in (desk, other):
+        each.publish(quote(99, 101, 5000), fill("a3", 1, "98", 5000, order_id="a"), quote(1, 2, 5100))
+    assert desk.quality()["markouts"]["50ms"] == other.quality()["markouts"]["50ms"]
+    assert desk.quality()["markouts"]["50ms"]["orders"] == 2
+
+
+def test_sums_of_an_earlier_version_have_no_standard_error() -> None:
+    counts = {"markout_1s": 5, "markout_1s_orders": 3}
+    amounts = Sums({"markout_1s_money": Decimal(4), "markout_1s_notional": Decimal(500)})
+    found = quality_of(counts, amounts, is_mixed=False)["markouts"]["1s"]
+    assert (found["bps"], found["standard_error_bps"]) == (-80.0, None)
+    assert found["standard_error_reason"] == NOT_OBSERVED
 
 
 def test_a_horizon_counts_only_once_it_has_passed() -> None:

@@ -12,6 +12,9 @@ in bps of the mid at the fill, where fills weigh by their notional at that mid; 
 A horizon is measured from the fill's arrival (`ts_init`). It is counted once the event clock has passed it, with the
 last mid known at the horizon, so the pace of ticks does not matter. A horizon whose mid is missing or stale is counted
 as left out.
+
+The error of the mean is that of a ratio of sums over orders: with the cost C and the notional N of each order, their
+squares and products are kept beside them. So an order is one observation, in however many fills it was filled.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import msgspec
 from observability.events import Fill, Side
 from observability.instruments.instrument import Terms
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import EXACT, ONE
+from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.execution.amounts import name_in
 from observability.metrics.execution.figures import worth
@@ -41,6 +44,11 @@ from observability.metrics.trades.trade import Trade
 
 # Beyond them, the oldest fill of the session keeps the markouts that it had before a correction.
 MAX_MEASURED: Final = 10_000
+
+# Orders of the session whose sums are kept, about 2 KB each; a later fill of an older one is an observation of its own.
+MAX_OBSERVED: Final = 10_000
+# Of squares, so that sums of them stay exact.
+_QUANTUM: Final = Decimal("1e-30")
 
 _NAMES: Final = tuple(HORIZONS_NS)
 _DELAYS_NS: Final = tuple(HORIZONS_NS.values())
@@ -74,6 +82,7 @@ class MarkoutsState(msgspec.Struct, array_like=True):
     number: int = 0
     pending: list[PendingFill] = []
     measured: list[tuple[int, list[tuple[int, Decimal | None]]]] = []
+    observed: list[tuple[OrderKey, dict[str, tuple[Decimal, Decimal]]]] = []
 
 
 TallyOf = Callable[[str, str, str], Tally]
@@ -107,6 +116,8 @@ class Markouts:
         # What was measured of each fill in this session, so that it can be taken back: by the number of its trade, the
         # horizons that have passed with the mids, about 700 bytes.
         self._measured: dict[int, list[tuple[int, Decimal | None]]] = {}
+        self._observed: dict[OrderKey, dict[str, tuple[Decimal, Decimal]]] = {}
+        """Cost and notional of each order at each horizon in this session, as money of the reporting currency."""
 
     def add(self, order: OrderState, event: Fill, trade: Trade, mid: Decimal | None) -> None:
         """Counts the effective spread of a fill against the mid at the fill, and starts its markouts."""
@@ -169,6 +180,7 @@ class Markouts:
     def begin_session(self) -> None:
         """Forgets what was measured in the session before."""
         self._measured = {}
+        self._observed = {}
 
     def due_ns(self, symbol: str) -> int | None:
         """Returns the next horizon of a symbol, None if there is none."""
@@ -203,11 +215,12 @@ class Markouts:
 
     def to_state(self) -> MarkoutsState:
         pending = [fill for heap in self._heaps.values() for fill in heap]
-        return MarkoutsState(self._number, pending, list(self._measured.items()))
+        return MarkoutsState(self._number, pending, list(self._measured.items()), list(self._observed.items()))
 
     def load_state(self, state: MarkoutsState) -> None:
         self._number = state.number
         self._measured = dict(state.measured)
+        self._observed = dict(state.observed)
         self.pending = len(state.pending)
         self._heaps = {}
         for fill in state.pending:
@@ -237,12 +250,34 @@ class Markouts:
         tally.add(f"{name}_cost", cost)
         if instruments is None or terms is None:
             multiplier = self._multipliers.get(fill.symbol, ONE)
-            tally.add(f"{name}_money", EXACT.multiply(cost, multiplier))
-            tally.add(f"{name}_notional", EXACT.multiply(notional, multiplier))
+            money = EXACT.multiply(cost, multiplier), EXACT.multiply(notional, multiplier)
+            tally.add(f"{name}_money", money[0])
+            tally.add(f"{name}_notional", money[1])
+            if horizon != "effective":
+                self._observe(tally, name, fill, *money)
         else:
             _add_money(tally, name, fill, mid, terms, instruments.reporting)
         if self._note is not None and fill.order_id:
             self._note((fill.symbol, fill.order_id), horizon, fill.quantity, cost, notional)
+
+    def _observe(self, tally: Tally, name: str, fill: PendingFill, cost: Decimal, notional: Decimal) -> None:
+        """Adds a fill to the sums of its order, and what they change to the sums of squares."""
+        key = fill.symbol, fill.order_id or f"\0{fill.seq}"
+        order = self._observed.get(key)
+        if order is None:
+            if len(self._observed) >= MAX_OBSERVED:
+                del self._observed[next(iter(self._observed))]
+            order = self._observed[key] = {}
+        cost_before, notional_before = before = order.get(name, (ZERO, ZERO))
+        after = EXACT.add(cost_before, cost), EXACT.add(notional_before, notional)
+        for what, square in (("cc", (0, 0)), ("cn", (0, 1)), ("nn", (1, 1))):
+            tally.add(f"{name}_{what}", EXACT.subtract(_product(after, *square), _product(before, *square)))
+        tally.add(f"{name}_observed", notional)
+        tally.counts[f"{name}_orders"] += bool(after[1]) - bool(notional_before)
+        if after[1]:
+            order[name] = after
+        else:
+            order.pop(name, None)
 
     def _measured_of(self, seq: int) -> list[tuple[int, Decimal | None]]:
         """Returns what was measured of a fill, to be added to."""
@@ -267,7 +302,7 @@ class Markouts:
                 side: Side = "buy" if trade.side == "buy" else "sell"
                 fill = PendingFill(
                      0, 0, trade.symbol, trade.strategy, trade.venue, side, quantity, terms.price, trade.mid, 0,
-                    order_id=trade.order_id,
+                    order_id=trade.order_id, seq=trade.seq,
                 )  # fmt: skip
                 self._add_cost(tally, name, horizon, fill, mid)
 
@@ -286,6 +321,10 @@ def _add_money(tally: Tally, name: str, fill: PendingFill, mid: Decimal, terms: 
         if terms.currency != reporting:
             full_name = name_in(full_name, terms.currency)
         tally.add(full_name, EXACT.multiply(amount, terms.multiplier))
+
+
+def _product(sums: tuple[Decimal, Decimal], first: int, second: int) -> Decimal:
+    return ROUNDED.multiply(sums[first], sums[second]).quantize(_QUANTUM, context=ROUNDED)
 
 
 def _signed(fill: PendingFill, difference: Decimal) -> Decimal:

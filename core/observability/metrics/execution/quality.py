@@ -18,6 +18,9 @@
   fill, weighted by notional at the VWAP; a cost is positive. S. Berkowitz, D. Logue and E. Noser, "The Total Cost of
   Transactions on the NYSE", Journal of Finance 43(1), 1988. The market's prints include those of our own fills.
 - effective_spread, markouts: see `markouts.py`; `price` in quote currency per unit.
+- standard_error_bps of a markout: that of a ratio of sums, clustered by order. With cost C and notional N of each of k
+  orders and m = sum(C) / sum(N) it is sqrt(k / (k - 1) * sum((C - m * N)**2)) / sum(N). W. Cochran, "Sampling
+  Techniques", 3rd edition, 1977, section 6.3.
 
 `n` counts the orders or fills behind a figure, `left_out` those that could not be measured, by reason. Every quotient
 is divided only once, at the end.
@@ -49,6 +52,10 @@ _MINUS_ONE = Decimal(-1)
 
 SEVERAL_SYMBOLS: Final = "several symbols: their quantities have no common unit"
 """Why a figure in units is None."""
+
+FEW_ORDERS: Final = "fewer than two orders"
+NOT_OBSERVED: Final = "some fills are in another currency, of an inverse contract, or counted by an earlier version"
+"""Why a mean has no standard error."""
 
 Counts = Mapping[str, int]
 
@@ -136,16 +143,35 @@ def quality_of(counts: Counts, amounts: Sums, *, is_mixed: bool, reporting: str 
 
 
 def _markout(counts: Counts, units: _Units, name: str, unpriced: dict[str, int]) -> dict[str, Any]:
+    error, why_none = _standard_error(counts, units.amounts, name)
     return {
         "price": units.quotient(f"{name}_cost", f"{name}_quantity", _MINUS_ONE),
         "bps": cost_bps(units.amounts, name, _MINUS_ONE * BPS),
         "realized_spread": units.quotient(f"{name}_cost", f"{name}_quantity", TWO),
         "realized_spread_bps": cost_bps(units.amounts, name, TWO * BPS),
+        "standard_error_bps": error,
+        "orders": counts.get(f"{name}_orders", 0),
+        "standard_error_reason": why_none,
         "n": counts.get(name, 0),
         **units.weights(name),
         "left_out": unpriced | _left_out(counts, name),
         "reason": units.reason,
     }
+
+
+def _standard_error(counts: Counts, amounts: Sums, name: str) -> tuple[float | None, str | None]:
+    """Returns the standard error of a mean cost in bps, or why there is none."""
+    k = counts.get(f"{name}_orders", 0)
+    money, notional = amounts.money(f"{name}_money"), amounts.money(f"{name}_notional")
+    if k < 2:
+        return None, FEW_ORDERS
+    if money is None or notional is None or amounts.get(f"{name}_observed", ZERO) != notional:
+        return None, NOT_OBSERVED
+    cc, cn, nn = (amounts.get(f"{name}_{what}", ZERO) for what in ("cc", "cn", "nn"))
+    mean = ROUNDED.divide(money, notional)
+    squares = ROUNDED.add(cc, ROUNDED.multiply(mean, ROUNDED.subtract(ROUNDED.multiply(mean, nn), ROUNDED.add(cn, cn))))
+    variance = ROUNDED.divide(ROUNDED.multiply(max(squares, ZERO), k), k - 1)
+    return ratio(ROUNDED.multiply(ROUNDED.sqrt(variance), BPS), notional), None
 
 
 def _left_out(counts: Counts, name: str) -> dict[str, int]:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from observability.events import BPS
 from observability.metrics.arithmetic.decimals import ROUNDED, TWO
-from observability.metrics.execution.order import MarkoutSum, OrderState
-from observability.metrics.execution.orders.listing import between_ms, order_json
+from observability.metrics.execution.order import MarkoutSum
+from observability.metrics.execution.orders.listing import order_json
 from observability.metrics.execution.orders.queries import OrderLife
 from observability.metrics.execution.quality import HORIZONS_NS, ratio
 
@@ -21,7 +21,6 @@ def life_json(life: OrderLife) -> dict[str, Any]:
     order = life.order
     return {
         **order_json(order),
-        "latency": legs_ms(order),
         "effective_spread": _markout(order.markouts.get("effective"), TWO),
         "markouts": {horizon: _markout(order.markouts.get(horizon), MINUS_ONE) for horizon in HORIZONS_NS},
         "chain": life.chain,
@@ -39,17 +38,4 @@ def _markout(sums: MarkoutSum | None, factor: Decimal) -> dict[str, Any]:
         "price": ratio(ROUNDED.multiply(sums.cost, factor), sums.quantity),
         "bps": ratio(ROUNDED.multiply(ROUNDED.multiply(sums.cost, factor), BPS), sums.notional),
         "n": sums.n,
-    }
-
-
-def legs_ms(order: OrderState) -> dict[str, float | None]:
-    """Returns how long each leg of an order took, in milliseconds; None while an end of it is not known."""
-    sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
-    return {
-        "decision_to_send": between_ms(order.decided_ns, sent_ns),
-        "send_to_ack": between_ms(sent_ns, acked_ns),
-        "ack_to_first_fill": between_ms(acked_ns, first_fill_ns),
-        "send_to_first_fill": between_ms(sent_ns, first_fill_ns),
-        "send_to_complete": between_ms(sent_ns, order.ended_ns),
-        "cancel_to_ack": between_ms(order.cancel_ns, order.canceled_ns),
     }

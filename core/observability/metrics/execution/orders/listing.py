@@ -89,6 +89,19 @@ def between_ms(start_ns: int | None, end_ns: int | None) -> float | None:
     return None if start_ns is None or end_ns is None else (end_ns - start_ns) / NS_PER_MS
 
 
+def legs_ms(order: OrderState) -> dict[str, float | None]:
+    """Returns how long each leg of an order took, in milliseconds; None while an end of it is not known."""
+    sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
+    return {
+        "decision_to_send": between_ms(order.decided_ns, sent_ns),
+        "send_to_ack": between_ms(sent_ns, acked_ns),
+        "ack_to_first_fill": between_ms(acked_ns, first_fill_ns),
+        "send_to_first_fill": between_ms(sent_ns, first_fill_ns),
+        "send_to_complete": between_ms(sent_ns, order.ended_ns),
+        "cancel_to_ack": between_ms(order.cancel_ns, order.canceled_ns),
+    }
+
+
 def order_json(order: OrderState) -> dict[str, Any]:
     """Returns an order as it is listed."""
     return {
@@ -112,6 +125,7 @@ def order_json(order: OrderState) -> dict[str, Any]:
         "arrival_price": to_float_or_none(order.arrival_price),
         "slippage_bps": slippage_bps(order),
         "latency_ms": latency_ms(order),
+        "latency": legs_ms(order),
         "reason": order.reason,
         "replaces": order.replaces,
         "replaced_by": order.successor,

@@ -9,7 +9,9 @@ import { LEGS as ORDER_LEGS } from "./orders.js";
 
 const QUALITY_MS = 3000;
 const ORDERS_MS = 5000;
+const ROUNDS = 12;
 const MINUTE = 60e3;
+const SEND_TO_ACK = "send_to_ack";
 const RANGES = {
   "15m": { title: "15 min", ms: 15 * MINUTE }, "1h": { title: "1 h", ms: 60 * MINUTE },
   "6h": { title: "6 h", ms: 360 * MINUTE }, "24h": { title: "24 h", ms: 1440 * MINUTE },
@@ -17,6 +19,8 @@ const RANGES = {
 // The latency of so many orders is drawn at most; the newest are.
 const MAX_PAGES = 5;
 const PAGE = 1000;
+// Standard errors to either side of a mean that hold 95 % of chance.
+const Z95 = 1.96;
 const LEGS = { ...ORDER_LEGS, reported_by_fills: "As fills report it" };
 const PARTS = { delay: "Delay", trading: "Trading", opportunity: "Opportunity", fees: "Fees", total: "Total" };
 const PART_MEANINGS = {
@@ -49,8 +53,12 @@ function mount(root, app, params) {
 
   const heat = new HeatMap(app.settings, { label: "Latency of orders over time" });
   const rangeTabs = new Tabs("Range", RANGES, id => choose({ range: id === "15m" ? null : id }));
+  // What an order knows of itself; "as fills report it" is of fills.
+  const legChoice = h("select", { "aria-label": "Leg", onchange: event => choose({ leg: event.target.value === SEND_TO_ACK ? null : event.target.value }) },
+    ...Object.entries(LEGS).filter(([id]) => id !== "reported_by_fills").map(([value, text]) => h("option", { value, text })));
+  const leg = () => wanted.leg in LEGS && wanted.leg !== "reported_by_fills" ? wanted.leg : SEND_TO_ACK;
   const heatNote = h("p", { class: "note", text: "Line: median. Dashes: 99th percentile." });
-  const legs = new Table({ label: "Latency by leg", key: row => row.id, empty: "No order yet.", maxRows: 8, columns: [
+  const legs = new Table({ label: "Latency by leg", key: row => row.id, empty: "No order yet.", maxRows: 8, onopen: row => { if (row.id !== "reported_by_fills") choose({ leg: row.id }); }, columns: [
     { id: "leg", title: "Leg", width: "minmax(130px, 2fr)", value: row => row.title },
     { id: "n", title: "n", width: "minmax(44px, 0.6fr)", isNumber: true, value: row => row.n, text: row => count(row.n), hint: row => row.n_negative ? `${row.n_negative} were below zero, where clocks disagree; they are in no percentile` : null },
     ...["p50", "p90", "p95", "p99", "p999", "max"].map((name, at) => ({ id: name, title: name === "p999" ? "p99.9" : name, width: "minmax(60px, 1fr)", isNumber: true,
@@ -62,12 +70,14 @@ function mount(root, app, params) {
   const horizons = { labels: [] };
   const markout = new Chart(app.settings, { label: "Markout after fills", height: 190, hasTime: false, legend: false, format: value => number(value, 1),
     xFormat: at => Number.isInteger(at) ? horizons.labels[at] ?? "" : "",
-    series: [{ label: "Markout, bps", colour: "--accent", width: 2 }, { label: "Best", colour: "--accent-fill" }, { label: "Worst", colour: "--accent-fill" }],
+    series: [{ label: "Markout, bps", colour: "--accent", width: 2 }, { label: "95 % above", colour: "--accent-fill" }, { label: "95 % below", colour: "--accent-fill" }],
     bands: [{ series: [2, 3], fill: "--accent-fill" }] });
   const markouts = new Table({ label: "Markouts", key: row => row.horizon, empty: "No fill yet.", maxRows: 6, columns: [
     { id: "horizon", title: "After", width: "56px", value: row => row.horizon },
     { id: "bps", title: "Markout", about: "Weighted by notional; a gain when positive", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.bps, text: row => row.bps === null ? DASH : `${signed(row.bps, 2)} bps`, className: row => tone(row.bps) },
     { id: "realized_spread_bps", title: "Realised spread", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.realized_spread_bps, text: row => bps(row.realized_spread_bps), minWidth: 360 },
+    { id: "error", title: "± 95 %", about: "1.96 standard errors of the mean over orders", width: "minmax(64px, 1fr)", isNumber: true, value: row => row.standard_error_bps === null ? null : Z95 * row.standard_error_bps,
+      text: row => row.standard_error_bps === null ? DASH : bps(Z95 * row.standard_error_bps), hint: row => row.standard_error_reason ?? `over ${count(row.orders)} orders` },
     { id: "n", title: "n", width: "52px", isNumber: true, value: row => row.n, text: row => count(row.n) },
     { id: "left_out", title: "Left out", width: "minmax(60px, 1.6fr)", value: row => leftOut(row.left_out), hint: row => leftOut(row.left_out) || null, minWidth: 420 },
   ] });
@@ -101,7 +111,7 @@ function mount(root, app, params) {
 
   root.append(
     panel("Execution", { controls: [group], body: [figures.element, why, fault] }),
-    panel("Latency from send to acknowledgement", { className: "w7", controls: [rangeTabs.element], body: [heat.element, heatNote] }),
+    panel("Latency over time", { className: "w7", controls: [legChoice, rangeTabs.element], body: [heat.element, heatNote] }),
     panel("Latency by leg", { className: "w5", controls: [scopes.element, legs.csvButton("latencies")], body: [legs.element] }),
     panel("Markout after fills", { className: "w6", controls: [markouts.csvButton("markouts")], body: [markout.element, markouts.element, pending] }),
     panel("Implementation shortfall by part", { className: "w6", body: [shortfall, shortfallNote] }),
@@ -118,6 +128,8 @@ function mount(root, app, params) {
   function change(next) {
     const before = [wanted.of, range];
     wanted = next;
+    legChoice.value = leg();
+    drawHeat();
     range = next.range in RANGES ? next.range : "15m";
     draw();
     if (before[0] !== wanted.of || before[1] !== range) loadOrders(true);
@@ -146,15 +158,10 @@ function mount(root, app, params) {
     legs.set(Object.entries(LEGS).filter(([id]) => id in latencies).map(([id, title]) => ({ id, title, ...latencies[id] })));
     const found = Object.entries(shown.markouts).map(([horizon, each]) => ({ horizon, ...each }));
     horizons.labels = found.map(each => each.horizon);
-    // Of all orders, the band reaches from the worst strategy, symbol or venue to the best one.
-    const others = of === null ? Object.values(quality[`by_${dimension()}`]) : [];
-    const edge = choose => found.map(({ horizon }) => {
-      const values = others.map(each => each.markouts[horizon].bps).filter(value => value !== null);
-      return values.length > 1 ? choose(...values) : null;
-    });
-    markout.set(found.map((_, at) => at), found.map(each => each.bps), edge(Math.max), edge(Math.min));
+    const edge = sign => found.map(({ bps: mean, standard_error_bps: error }) => error === null ? null : mean + sign * Z95 * error);
+    markout.set(found.map((_, at) => at), found.map(each => each.bps), edge(1), edge(-1));
     markouts.set(found);
-    write(pending, `${of === null ? `Band: from the worst of the ${DIMENSIONS[dimension()].toLowerCase()} to the best. ` : ""}${count(quality.pending_markouts)} fills have a horizon still ahead of them.`);
+    write(pending, `Band: where the mean is with 95 % of chance, by the spread over orders. ${count(quality.pending_markouts)} fills have a horizon still ahead of them.`);
     showShortfall(shown.implementation_shortfall);
     rejects.set(quality.reject_reasons);
     groups.set(Object.entries(quality[`by_${dimension()}`]).map(([name, each]) => ({ name, ...each })));
@@ -224,7 +231,7 @@ function mount(root, app, params) {
   }
 
   const known = new Map();
-  let newest = null, isLoading = null, isCut = false;
+  let newest = null, isLoading = null, isCut = false, rounds = 0;
 
   // All orders of the range at first, and then those since a little before the newest one, which may have been answered since.
   async function readOrders(isNew) {
@@ -242,6 +249,12 @@ function mount(root, app, params) {
     return { found, hasMore: cursor !== null };
   }
 
+  // Below zero, where clocks disagree, a leg is in no percentile.
+  function drawHeat() {
+    const to = app.feed.now, points = [...known.values()].map(({ at, latency }) => ({ at, ms: latency[leg()] })).filter(({ ms }) => ms !== null && ms >= 0);
+    heat.set(points, to - RANGES[range].ms, to);
+  }
+
   function loadOrders(isNew = false) {
     if (document.hidden && !isNew || isLoading !== null && !isNew) return;
     const mine = isLoading = {};
@@ -254,14 +267,16 @@ function mount(root, app, params) {
         isCut = hasMore;
       }
       const to = app.feed.now, from = to - RANGES[range].ms;
+      // A leg may end long after its order has begun: all are read again after some rounds.
+      rounds = isNew ? 0 : rounds + 1;
       for (const order of found) {
         const at = Date.parse(order.created);
         newest = Math.max(newest ?? at, at);
-        if (order.latency_ms !== null) known.set(`${order.symbol} ${order.order_id}`, { at, ms: order.latency_ms });
+        known.set(`${order.symbol} ${order.order_id}`, { at, latency: order.latency });
       }
       for (const [key, { at }] of known) if (at < from) known.delete(key);
       if (known.size > MAX_PAGES * PAGE) for (const key of [...known.keys()].slice(0, known.size - MAX_PAGES * PAGE)) known.delete(key);
-      heat.set([...known.values()], from, to);
+      drawHeat();
       write(heatNote, `Line: median. Dashes: 99th percentile.${isCut ? ` The newest ${count(MAX_PAGES * PAGE)} orders alone.` : ""}`);
     }, error => {
       if (mine === isLoading) isLoading = null;
@@ -269,10 +284,11 @@ function mount(root, app, params) {
     });
   }
 
+  legChoice.value = leg();
   draw();
   loadQuality();
   let hasOrders = false;
-  const timers = [setInterval(loadQuality, QUALITY_MS), setInterval(() => loadOrders(), ORDERS_MS)];
+  const timers = [setInterval(loadQuality, QUALITY_MS), setInterval(() => loadOrders(rounds >= ROUNDS), ORDERS_MS)];
   return {
     subscription: () => ({ channels: [] }),
     update() {
