@@ -15,6 +15,7 @@ from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
 from observability.memory.counters import Counters
 from observability.recorder import recorder as recorder_module
+from observability.recorder import recording as recording_module
 from observability.recorder.layout import (
     ENTRY_BYTES,
     HEADER_BYTES,
@@ -460,3 +461,18 @@ def test_a_recorder_that_cannot_write_is_off_until_it_can(
     assert counters.total("recorder_frames_failed_total") == 3
     assert [each.payload for each in every_frame(directory)] == [frame.payload]
     assert [record.levelname for record in caplog.records if "record" in record.message] == ["ERROR", "WARNING"]
+
+
+def test_a_seek_reads_the_whole_index_of_its_own_segment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    market, frames = Market(symbols=1), []
+    for _ in range(4):
+        frames.append(market.ticks(450))
+        record(tmp_path, frames[-1])
+    read = []
+    monkeypatch.setattr(recording_module, "read_entries", lambda data: read.append(len(data)) or read_entries(data))
+    recording = opened(tmp_path)
+    place = recording.find(frames[2][200].ts_ns)
+    assert place is not None
+    assert Cursor(recording).go(place).seq == frames[2][200].seq
+    # The ends of each, and all of one: five full frames and the end.
+    assert sorted(read) == [ENTRY_BYTES] * 8 + [6 * ENTRY_BYTES]

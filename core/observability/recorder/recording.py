@@ -91,15 +91,17 @@ class Group:
 
 
 class Segment:
-    """One segment: its header and as much of its index as has been read."""
+    """One segment: its header and as much of its index as has been read. Of one that is finished it is the first and
+    the last entry, until something within it is wanted: a week has more than sixty thousand."""
 
     def __init__(self, directory: Path, number: int) -> None:
         """Raises OSError, and ValueError for a file that is no segment."""
         self.number = number
-        self.fulls: list[Entry] = []
-        self.times: list[int] = []
-        """The times of the full frames."""
-        self.gaps: list[Entry] = []
+        self.start_ns: int | None = None
+        """The time of the first full frame; None while there is none."""
+        self._fulls: list[Entry] = []
+        self._times: list[int] = []
+        self._gaps: list[Entry] = []
         self.end: Entry | None = None
         """The last frame; None while the segment is being written."""
         self._path = segment_path(directory, number)
@@ -116,6 +118,48 @@ class Segment:
         """Reads what has been added to the index. Raises OSError."""
         if self.end is not None:
             return
+        if self._read_bytes or not self._read_ends():
+            self._read_entries()
+
+    @property
+    def fulls(self) -> list[Entry]:
+        """The full frames. Raises OSError and ValueError, as do those below, if the index cannot be read."""
+        self._read_rest()
+        return self._fulls
+
+    @property
+    def times(self) -> list[int]:
+        """The times of the full frames."""
+        self._read_rest()
+        return self._times
+
+    @property
+    def gaps(self) -> list[Entry]:
+        """Where frames are missing."""
+        self._read_rest()
+        return self._gaps
+
+    def _read_ends(self) -> bool:
+        """Reads the first and the last entry; returns whether the segment is finished and begins with a full frame."""
+        try:
+            with self._index_path.open("rb") as file:
+                first = read_entries(file.read(ENTRY_BYTES))
+                file.seek(max(0, self._index_path.stat().st_size - ENTRY_BYTES))
+                last = read_entries(file.read(ENTRY_BYTES))
+        except FileNotFoundError:
+            return False
+        if not first or not last or first[0].kind != Kind.FULL or last[0].kind != Kind.END:
+            return False
+        self.start_ns, self.end = first[0].ts_ns, last[0]
+        return True
+
+    def _read_rest(self) -> None:
+        if self.end is not None and not self._read_bytes:
+            self._read_entries()
+            if not self._fulls:
+                raise ValueError(f"{self._index_path}: the index is damaged, or removed")
+
+    def _read_entries(self) -> None:
         try:
             with self._index_path.open("rb") as file:
                 file.seek(self._read_bytes)
@@ -125,12 +169,14 @@ class Segment:
         self._read_bytes += len(entries) * ENTRY_BYTES
         for entry in entries:
             if entry.kind == Kind.FULL:
-                self.fulls.append(entry)
-                self.times.append(entry.ts_ns)
+                self._fulls.append(entry)
+                self._times.append(entry.ts_ns)
             elif entry.kind == Kind.GAP:
-                self.gaps.append(entry)
+                self._gaps.append(entry)
             else:
                 self.end = entry
+        if self._times:
+            self.start_ns = self._times[0]
 
     @property
     def size(self) -> int:
@@ -190,7 +236,7 @@ class Recording:
             except (FileNotFoundError, ValueError):
                 # Removed, or not begun, while it was listed.
                 continue
-            if segment.fulls:
+            if segment.start_ns is not None:
                 segments[number] = segment
         self._segments = segments
 
@@ -216,7 +262,7 @@ class Recording:
 
     def start_ns(self) -> int | None:
         """Returns the earliest time; None if nothing is recorded."""
-        return min((segment.times[0] for segment in self._segments.values()), default=None)
+        return min((_start_of(segment) for segment in self._segments.values()), default=None)
 
     def end_ns(self) -> int | None:
         """Returns the latest time; None if nothing is recorded."""
@@ -228,10 +274,10 @@ class Recording:
         for segment in self._segments.values():
             frames, end_ns = self._last(segment)
             before = found[-1] if found else None
-            if before is not None and before.epoch == segment.epoch and before.end_ns <= segment.times[0]:
+            if before is not None and before.epoch == segment.epoch and before.end_ns <= _start_of(segment):
                 found[-1] = before._replace(end_ns=end_ns, frames=before.frames + frames)
             else:
-                found.append(Stretch(segment.epoch, segment.times[0], end_ns, frames))
+                found.append(Stretch(segment.epoch, _start_of(segment), end_ns, frames))
         return found
 
     def gaps(self) -> list[Gap]:
@@ -242,10 +288,10 @@ class Recording:
             if before is not None:
                 end_ns = self._last(before)[1]
                 dropped = segment.gaps[0].seq if segment.gaps and not segment.gaps[0].ordinal else None
-                if segment.epoch != before.epoch and segment.times[0] > end_ns:
-                    found.append(Gap(end_ns, segment.times[0], None))
+                if segment.epoch != before.epoch and _start_of(segment) > end_ns:
+                    found.append(Gap(end_ns, _start_of(segment), None))
                 elif dropped is not None:
-                    found.append(Gap(end_ns, segment.times[0], dropped))
+                    found.append(Gap(end_ns, _start_of(segment), dropped))
             for gap in segment.gaps:
                 if gap.ordinal:
                     # The frame after a gap is a full one.
@@ -261,7 +307,7 @@ class Recording:
             return segment.end.ordinal, segment.end.ts_ns
         group = self._whole_group(segment, range(len(segment.fulls) - 1, -1, -1))
         if group is None:
-            return 0, segment.times[0]
+            return 0, _start_of(segment)
         times = self.group(Place(segment.number, group, 0), newest=True).times
         return segment.fulls[group].ordinal + len(times), times[-1]
 
@@ -288,7 +334,7 @@ class Recording:
         time_ns = _end_of_ms(time_ns)
         nearest: Segment | None = None
         for segment in reversed(self._segments.values()):
-            if segment.times[0] > time_ns:
+            if _start_of(segment) > time_ns:
                 continue
             if self._last(segment)[1] >= time_ns:
                 nearest = segment
@@ -310,7 +356,7 @@ class Recording:
         segment = self._segments.get(place.segment)
         found: Place | None = None
         end_ns = None if segment is None else self._last(segment)[1]
-        if segment is not None and segment.times[0] <= time_ns:
+        if segment is not None and _start_of(segment) <= time_ns:
             here = self._find_in(segment, time_ns)
             if is_coarse and here.group > place.group:
                 here = here._replace(record=0)
@@ -318,7 +364,7 @@ class Recording:
                 found = here
         for later in self._segments.values():
             if later.number > place.segment:
-                if later.times[0] > time_ns or (end_ns is not None and later.times[0] < end_ns):
+                if _start_of(later) > time_ns or (end_ns is not None and _start_of(later) < end_ns):
                     break
                 end_ns = self._last(later)[1]
                 found = self._find_in(later, time_ns)
@@ -421,6 +467,11 @@ class Recording:
                 self._cached_bytes -= len(self._groups.popitem(last=False)[1].data)
         self._groups.move_to_end(key)
         return group
+
+
+def _start_of(segment: Segment) -> int:
+    assert segment.start_ns is not None, "one without a frame is not listed"
+    return segment.start_ns
 
 
 def _end_of_ms(time_ns: int) -> int:
