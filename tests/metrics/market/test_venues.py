@@ -267,6 +267,17 @@ def test_the_last_price_is_that_of_the_latest_print_of_all_venues() -> None:
     assert market.shown(102)["last_price"] == 12.0
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_late_print_of_a_third_venue_takes_the_last_price_from_none(is_restarted: bool) -> None:
+    market = Market()
+    market.trade("A", 10.0)
+    market.trade("B", 11.0)
+    if is_restarted:
+        market.restart()
+    market.trade("C", 12.0, late=500)
+    assert market.shown()["last_price"] == 11.0
+
+
 def test_clock_offsets_are_those_of_each_venue() -> None:
     market = Market()
     for ms in range(0, 3000, 100):

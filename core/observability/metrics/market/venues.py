@@ -60,10 +60,11 @@ class VenueState(msgspec.Struct):
 
 
 class VenuesState(msgspec.Struct):
-    """The venues of a symbol in a checkpoint, and which of them the newest quote is from."""
+    """The venues of a symbol in a checkpoint, and which of them the newest quote and the last print are from."""
 
     venues: list[VenueState] = []
     quoted: str | None = None
+    printed: str | None = None
 
 
 class Venue:
@@ -189,7 +190,7 @@ class SymbolVenues:
 
     __slots__ = (
         "_all", "_by_name", "_feed_window_seconds", "_symbol", "arrived_ns", "ask", "bid", "expires_ns", "is_lost",
-        "quoted",
+        "printed", "quoted",
     )  # fmt: skip
 
     def __init__(self, symbol: str, feed_window_seconds: float) -> None:
@@ -207,6 +208,8 @@ class SymbolVenues:
         """When the first of the quotes that the best is made of becomes stale."""
         self.quoted: Venue | None = None
         """The venue whose quote arrived last."""
+        self.printed: Venue | None = None
+        """The venue whose print is the last of all."""
 
     def __iter__(self) -> Iterator[Venue]:
         return iter(self._all)
@@ -285,12 +288,14 @@ class SymbolVenues:
 
     def last_printed(self, latest: Venue | None) -> Venue | None:
         """Returns the venue whose newest print is the last of all; None without any. Of prints of equal times, that of
-        `latest` is the last."""
-        return max(
+        `latest` is the last, else the one that was."""
+        before = self.printed
+        self.printed = max(
             (one for one in self._all if one.last_price is not None),
-            key=lambda one: (one.prints.newest_ns, one.prints.arrived_ns, one is latest),
+            key=lambda one: (one.prints.newest_ns, one.prints.arrived_ns, one is latest, one is before),
             default=None,
         )
+        return self.printed
 
     def lose(self, name: str) -> bool:
         """Lets the quote of a venue take part no more, because its source is lost; returns whether it did."""
@@ -329,6 +334,7 @@ class SymbolVenues:
         return VenuesState(
             [venue.to_state() for venue in self._all],
             None if self.quoted is None else self.quoted.name,
+            None if self.printed is None else self.printed.name,
         )
 
     def load_state(self, state: VenuesState) -> None:
@@ -338,6 +344,7 @@ class SymbolVenues:
             if venue is not None:
                 venue.load_state(each)
         self.quoted = self._by_name.get(state.quoted or "")
+        self.printed = self._by_name.get(state.printed or "")
 
     def _remove(self, venue: Venue) -> None:
         del self._by_name[venue.name]
