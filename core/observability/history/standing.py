@@ -160,11 +160,14 @@ class StandingRows:
         # hot: once per tick (benchmarks/bench_tick.py)
         series, turn = self._series, self._turn
         self._turn = (turn + 1) % TURN_TICKS
-        for standing in series[turn::TURN_TICKS]:
-            standing.catch_up()
-        for standing in series[turn % LOOK_TICKS :: LOOK_TICKS]:
-            if standing.changes > MAX_CHANGES:
+        if turn < len(series):
+            for standing in series[turn::TURN_TICKS]:
                 standing.catch_up()
+        look = turn % LOOK_TICKS
+        if look < len(series):
+            for standing in series[look::LOOK_TICKS]:
+                if standing.changes > MAX_CHANGES:
+                    standing.catch_up()
 
     def _forget_old(self) -> None:
         """Forgets the times of all but the newest ticks, for which every series has its rows."""

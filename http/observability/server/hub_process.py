@@ -278,7 +278,8 @@ class HubProcess(ServerProcess):
         hub.add_frame_listener(self._journal.on_frame)
         if self._recorder is not None:
             hub.add_frame_listener(self._record)
-        hub.add_frame_listener(lambda _: self._service_manager.feed())
+        if self._service_manager.feed_seconds is not None:
+            hub.add_frame_listener(lambda _: self._service_manager.feed())
 
     async def _start(self) -> None:
         if any(len(token.secret) < MIN_TOKEN_CHARS for token in self._config.api_tokens):

@@ -104,7 +104,8 @@ class MetricSources:
         """The past of what is in `history` is known, and beyond its memory what is in `minutes`."""
         self._sections = {section.name: section for section in sections}
         self._user_metrics = user_metrics
-        self._server = _Figures(figures)
+        self.server: Fields = _Figures(figures)
+        """The figures of the server."""
         self._custom = custom
         self._history = history
         self._minutes = minutes
@@ -113,7 +114,7 @@ class MetricSources:
         """Yields each member's name (empty if there is only one) and the object that the field is in."""
         # hot: once per rule per second
         if path.section == SERVER:
-            yield "", self._server
+            yield "", self.server
         elif path.section == USER:
             for metric in self._user_metrics.named(path.field):
                 yield labels_text(metric.labels), {UPDATED: metric.ts_ns, path.field: metric.value}
@@ -192,6 +193,11 @@ class _Figures(Fields):
 
     def __getitem__(self, name: str) -> float | bool | None:
         return self._figures[name]()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        # Without an exception for a name that there is not.
+        figure = self._figures.get(name)
+        return default if figure is None else figure()
 
     def __contains__(self, name: object) -> bool:
         return name in self._figures

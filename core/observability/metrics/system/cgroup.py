@@ -11,9 +11,21 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _MOUNT = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+class _MemoryFiles(NamedTuple):
+    limit: str
+    usage: str
+    reclaimable: str
+    """The line of `memory.stat`."""
+
+
+_MEMORY_2 = _MemoryFiles("memory.max", "memory.current", "inactive_file")
+_MEMORY_1 = _MemoryFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 # No file of a group is larger.
 _FILE_BYTES = 1 << 16
@@ -31,45 +43,56 @@ class MemoryUse:
 
 
 class Cgroup:
-    """Reads the files on each call; the group itself is looked up only once."""
+    """Reads the files on each call. Which there are is looked up only once."""
 
     def __init__(self, mount: Path = _MOUNT, membership: Path = _MEMBERSHIP) -> None:
         groups = _memberships(membership)
-        self._unified = tuple(_chain(mount, groups["0"])) if "0" in groups else ()
-        self._memory = tuple(_chain(mount / "memory", groups["memory"])) if "memory" in groups else ()
-        self._cpu = tuple(_chain(mount / "cpu", groups["cpu"])) if "cpu" in groups else ()
-        self._cpuacct = tuple(_chain(mount / "cpuacct", groups["cpuacct"])) if "cpuacct" in groups else ()
+        unified = tuple(_chain(mount, groups["0"])) if "0" in groups else ()
+        memory = tuple(_chain(mount / "memory", groups["memory"])) if "memory" in groups else ()
+        cpu = tuple(_chain(mount / "cpu", groups["cpu"])) if "cpu" in groups else ()
+        cpuacct = tuple(_chain(mount / "cpuacct", groups["cpuacct"])) if "cpuacct" in groups else ()
+        # Directory, and what its files are called.
+        self._memory = [(each, _MEMORY_2) for each in unified if (each / _MEMORY_2.limit).exists()]
+        self._memory += [(each, _MEMORY_1) for each in memory if (each / _MEMORY_1.limit).exists()]
+        self._limits_2 = [each / "cpu.max" for each in unified if (each / "cpu.max").exists()]
+        self._limits_1 = [each for each in cpu if (each / "cpu.cfs_quota_us").exists()]
+        self._usage_2 = [each / "cpu.stat" for each in unified if (each / "cpu.stat").exists()]
+        self._usage_1 = [each / "cpuacct.usage" for each in cpuacct if (each / "cpuacct.usage").exists()]
 
     def memory(self) -> MemoryUse | None:
         """Returns the use of the group with the tightest memory limit; None without a limit."""
-        uses = [
-            *_memory_uses(self._unified, "memory.max", "memory.current", "inactive_file"),
-            *_memory_uses(self._memory, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ]
+        uses = []
+        for directory, names in self._memory:
+            limit_bytes = _read_int(directory / names.limit)
+            if limit_bytes is None or not 0 < limit_bytes < _NO_LIMIT_BYTES:
+                continue
+            used_bytes = _read_int(directory / names.usage)
+            if used_bytes is not None:
+                inactive_bytes = _read_stat(directory / "memory.stat", names.reclaimable) or 0
+                uses.append(MemoryUse(max(0, used_bytes - inactive_bytes), limit_bytes))
         return min(uses, key=lambda use: use.limit_bytes, default=None)
 
     def cpu_limit_cores(self) -> float | None:
         """Returns the tightest CPU quota in cores; None without a quota."""
         cores = []
-        for directory in self._unified:
-            words = _read(directory / "cpu.max").split()
+        for path in self._limits_2:
+            words = read_file(path).split()
             if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
                 cores.append(int(words[0]) / int(words[1]))
-        for directory in self._cpu:
+        for directory in self._limits_1:
             quota = _read_int(directory / "cpu.cfs_quota_us")
-            period = _read_int(directory / "cpu.cfs_period_us")
-            if quota is not None and period and quota > 0:
+            if quota is not None and quota > 0 and (period := _read_int(directory / "cpu.cfs_period_us")):
                 cores.append(quota / period)
         return min(cores, default=None)
 
     def cpu_seconds(self) -> float | None:
         """Returns the CPU time that the group has used; None if it is not accounted."""
-        for directory in self._unified:
-            usage = _read_stat(directory / "cpu.stat", "usage_usec")
+        for path in self._usage_2:
+            usage = _read_stat(path, "usage_usec")
             if usage is not None:
                 return usage / 1e6
-        for directory in self._cpuacct:
-            usage = _read_int(directory / "cpuacct.usage")
+        for path in self._usage_1:
+            usage = _read_int(path)
             if usage is not None:
                 return usage / 1e9
         return None
@@ -78,7 +101,7 @@ class Cgroup:
 def _memberships(path: Path) -> dict[str, str]:
     """Returns the path of the group for each version 1 controller, and that for version 2 under "0"."""
     groups: dict[str, str] = {}
-    for line in _read(path).splitlines():
+    for line in read_file(path).splitlines():
         hierarchy, controllers, group = line.split(":", 2)
         if hierarchy == "0":
             groups["0"] = group
@@ -96,17 +119,8 @@ def _chain(mount: Path, group: str) -> Iterator[Path]:
             yield directory
 
 
-def _memory_uses(directories: tuple[Path, ...], limit: str, usage: str, reclaimable: str) -> Iterator[MemoryUse]:
-    for directory in directories:
-        limit_bytes = _read_int(directory / limit)
-        used_bytes = _read_int(directory / usage)
-        if limit_bytes is None or used_bytes is None or not 0 < limit_bytes < _NO_LIMIT_BYTES:
-            continue
-        inactive_bytes = _read_stat(directory / "memory.stat", reclaimable) or 0
-        yield MemoryUse(max(0, used_bytes - inactive_bytes), limit_bytes)
-
-
-def _read(path: Path) -> str:
+def read_file(path: Path | str) -> str:
+    """Returns the text of a small file; empty if it cannot be read."""
     # A third of what `read_text` costs, which is called for a dozen files each second.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -122,14 +136,14 @@ def _read(path: Path) -> str:
 
 def _read_int(path: Path) -> int | None:
     try:
-        return int(_read(path))
+        return int(read_file(path))
     except ValueError:
         # The content is "max", or there is no such file.
         return None
 
 
 def _read_stat(path: Path, key: str) -> int | None:
-    for line in _read(path).splitlines():
+    for line in read_file(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key and value.isdigit():
             return int(value)
