@@ -17,7 +17,8 @@ from fuzz.fuzzing import Finding, cut, fuzz
 
 @pytest.fixture(scope="module")
 def _server() -> Iterator[None]:
-    """Stops the server that targets share, after the module."""
+    """Starts the server that targets share, whose start would count as a part of the first input, and stops it."""
+    served.server()
     yield
     log = served.server().stop()
     assert served.faults(log) == []

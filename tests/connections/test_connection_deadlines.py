@@ -10,6 +10,7 @@ import pytest
 from http_application import HELLO, LARGE, HttpApplication, bodies, get, in_state, only_connection, receive, receive_all
 from observability.access.limits import Limits
 from observability.config.config import Config
+from observability.connections import listener as listener_module
 from observability.connections.states import ConnectionState
 
 # Peers that do not read
@@ -124,3 +125,16 @@ def test_a_handler_has_no_deadline(server: Any, served: HttpApplication, clock: 
         server.sweep()
         server.call(lambda: served.gates[0].set_result(None))
         assert receive(sock, b"slow")
+
+
+def test_a_listener_sweeps_while_there_are_connections_and_sleeps_without(
+    server: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "SWEEP_SECONDS", 0.001)
+    for _ in range(2):
+        with server.connect():
+            server.wait_until(lambda: server.listener.connection_count == 1)
+            clock.advance(3600)
+            # By its own timer: nothing here calls `sweep`.
+            server.wait_until(lambda: server.listener.connection_count == 0)
+        server.wait_until(lambda: server.listener._sweep_timer is None)

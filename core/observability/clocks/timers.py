@@ -32,7 +32,7 @@ CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 class Schedule:
     """Beats at start + n * interval: a late beat never moves the next one."""
 
-    __slots__ = ("_start_ns", "beat", "interval_ns", "missed")
+    __slots__ = ("_start_ns", "beat", "interval_ns", "missed", "next_ns")
 
     def __init__(self, start_ns: int, interval_ns: int) -> None:
         self._start_ns = start_ns
@@ -41,10 +41,8 @@ class Schedule:
         """The number of the next beat."""
         self.missed = 0
         """Beats that were skipped so far."""
-
-    @property
-    def next_ns(self) -> int:
-        return self._start_ns + self.beat * self.interval_ns
+        self.next_ns = start_ns
+        """The time of the next beat."""
 
     def advance(self, now_ns: int) -> None:
         """Takes the newest beat that is due at `now_ns`; skips and counts the earlier ones that were not taken."""
@@ -52,6 +50,7 @@ class Schedule:
         assert due >= self.beat, "advanced before the beat was due"
         self.missed += due - self.beat
         self.beat = due + 1
+        self.next_ns = self._start_ns + self.beat * self.interval_ns
 
 
 class BeatTimer(Protocol):

@@ -46,8 +46,17 @@ MIN_DRAINED_BYTES: Final = 16 * 1024
 
 _NEVER: Final = 1 << 63
 _CHUNKED: Final = (b"Transfer-Encoding", b"chunked")
-# Hot paths compare with this: a member is found by way of its class.
+# Hot paths use these: a member is found by way of its class, which takes longer than to compare it.
+_HEAD: Final = ConnectionState.HEAD
 _IDLE: Final = ConnectionState.IDLE
+_LINGER: Final = ConnectionState.LINGER
+_DONE: Final = ConnectionState.DONE
+_HEAD_DUE: Final = ConnectionEvent.HEAD_DUE
+_BODY_DUE: Final = ConnectionEvent.BODY_DUE
+_ANSWER_DUE: Final = ConnectionEvent.ANSWER_DUE
+_ANSWERED: Final = ConnectionEvent.ANSWERED
+_UPGRADED: Final = ConnectionEvent.UPGRADED
+_LOST: Final = ConnectionEvent.LOST
 
 
 def _log_access(request: Request, status: int, spent_ns: int) -> None:
@@ -131,9 +140,9 @@ class HttpConnection(asyncio.Protocol):
         self._has_asked_user = False
         self._user: int | None = None
         self._is_proxied = False
-        self._state = ConnectionState.HEAD
+        self._state = _HEAD
         self._allowed_ns = allowed_ns(application.limits)
-        self._idle_ns = self._allowed_ns[ConnectionState.IDLE] or 0
+        self._idle_ns = self._allowed_ns[_IDLE] or 0
         self._deadline_ns = _NEVER
         self._has_served = False
         self._has_just_served = False
@@ -167,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
         if self._application.request_rate is not None:
             # Behind a proxy, the head decides which client a request comes from.
             self._get_ready = _get_none if self._is_proxied else self._get_ready_within_rate
-        self._on(ConnectionEvent.HEAD_DUE)
+        self._on(_HEAD_DUE)
         refusal = self._registry.admit(self, self._peer)
         if refusal is not None:
             self._refuse(refusal)
@@ -190,11 +199,11 @@ class HttpConnection(asyncio.Protocol):
                 ready.spent_ns += spent_ns
             else:
                 self._application.on_answers(ready.method, ready.pattern, ready.status, spent_ns, 1)
-        elif self._state is ConnectionState.LINGER:
+        elif self._state is _LINGER:
             self._linger_bytes += len(data)
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
-        elif self._state is not ConnectionState.DONE:
+        elif self._state is not _DONE:
             if len(data) > FREE_BYTES or self._state is not _IDLE:
                 self._take(data)
             else:
@@ -228,7 +237,7 @@ class HttpConnection(asyncio.Protocol):
             self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on(ConnectionEvent.LOST)
+        self._on(_LOST)
         self._get_ready = _get_none
         self._deferred = None
         self._parser.discard()
@@ -267,12 +276,12 @@ class HttpConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Ends the connection: now if it is idle, otherwise after the answer that is due."""
         self._draining = True
-        if self._state in (ConnectionState.IDLE, ConnectionState.HEAD) and self._parser.is_idle:
+        if self._state in (_IDLE, _HEAD) and self._parser.is_idle:
             self._close()
 
     def abort(self) -> None:
         """Ends the connection now and drops whatever is unsent."""
-        self._on(ConnectionEvent.LOST)
+        self._on(_LOST)
         self._transport.abort()
 
     # From a request to its answer.
@@ -406,7 +415,7 @@ class HttpConnection(asyncio.Protocol):
         if isinstance(answer, StreamedResponse):
             await self._write_pieces(request, pattern, started_ns, answer)
         self._pending = None
-        if self._state is ConnectionState.DONE:
+        if self._state is _DONE:
             return
         if not isinstance(answer, StreamedResponse):
             self._write_answer(request, pattern, started_ns, answer)
@@ -516,7 +525,7 @@ class HttpConnection(asyncio.Protocol):
         if answer is not None:
             self._write_answer(request, pattern, started_ns, answer)
             return
-        self._on(ConnectionEvent.UPGRADED)
+        self._on(_UPGRADED)
         self._get_ready = _get_none
         self._release_bytes()
         self._registry.release(self, self._peer)
@@ -590,8 +599,8 @@ class HttpConnection(asyncio.Protocol):
             self._pending is not None
             or self._write_paused
             or self._turn_over
-            or self._state is ConnectionState.LINGER
-            or self._state is ConnectionState.DONE
+            or self._state is _LINGER
+            or self._state is _DONE
         )
 
     def _wait_for_turn(self) -> None:
@@ -605,10 +614,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _settle(self, served: bool) -> None:
         """Moves to the state that says what is waited for now; `served` says that a request has been answered."""
-        if self._state in (ConnectionState.LINGER, ConnectionState.DONE) or self._write_paused:
+        if self._state in (_LINGER, _DONE) or self._write_paused:
             return
         if self._pending is not None or self._turn_over:
-            self._on(ConnectionEvent.ANSWER_DUE)
+            self._on(_ANSWER_DUE)
             return
         parser = self._parser
         if self._peer_done or (self._draining and parser.is_idle):
@@ -618,11 +627,11 @@ class HttpConnection(asyncio.Protocol):
             self._finish()
             return
         if parser.awaited_head is not None or parser.is_dropping:
-            event = ConnectionEvent.BODY_DUE
+            event = _BODY_DUE
         elif parser.is_idle and self._has_served:
-            event = ConnectionEvent.ANSWERED
+            event = _ANSWERED
         else:
-            event = ConnectionEvent.HEAD_DUE
+            event = _HEAD_DUE
         # Deadlines are absolute: bytes that complete nothing do not move them.
         if served or TRANSITIONS[self._state][event] is not self._state:
             self._on(event)
@@ -671,7 +680,7 @@ class HttpConnection(asyncio.Protocol):
     def _check_stall(self) -> None:
         unsent_bytes = self._transport.get_write_buffer_size()
         drained_bytes = self._unsent_bytes - unsent_bytes
-        lingered = self._state is ConnectionState.LINGER and unsent_bytes == 0
+        lingered = self._state is _LINGER and unsent_bytes == 0
         if lingered or drained_bytes < MIN_DRAINED_BYTES:
             self.abort()
             return

@@ -196,9 +196,8 @@ class HttpListener:
 
     def _limit_of(self, peer: str) -> int | None:
         """Returns how many connections `peer` may have; None for no limit: a trusted proxy has many clients."""
-        if self.application.proxies.trusts(peer):
-            return None
-        return self.application.limits.max_connections_per_address
+        limit = self.application.limits.max_connections_per_address
+        return None if limit is None or self.application.proxies.trusts(peer) else limit
 
     def _arm_sweep(self) -> None:
         self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep_and_arm)

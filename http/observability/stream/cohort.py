@@ -117,14 +117,14 @@ class PicowsSends:
 
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per client per tick (observability bench --only fanout)
-        message, is_compressed = self._message, self._is_compressed
+        message, is_compressed, text = self._message, self._is_compressed, WSMsgType.TEXT
         if self._before is not None:
             for send in self._sends[start:end]:
-                send(WSMsgType.TEXT, self._before, HEADROOM, True, False)
-                send(WSMsgType.TEXT, message, HEADROOM, True, is_compressed)
+                send(text, self._before, HEADROOM, True, False)
+                send(text, message, HEADROOM, True, is_compressed)
             return []
         for send in self._sends[start:end]:
-            send(WSMsgType.TEXT, message, HEADROOM, True, is_compressed)
+            send(text, message, HEADROOM, True, is_compressed)
         # A transport that could not write everything has said so by `pause_writing`.
         return []
 

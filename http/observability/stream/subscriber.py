@@ -16,6 +16,7 @@ from observability.stream.cohort import CohortKey, frame_header
 from observability.stream.lanes import LaneReader
 from observability.stream.state import StreamState
 from observability.stream.subscriptions import (
+    NO_QUERY,
     ClientMessage,
     StreamQuery,
     Subscription,
@@ -76,7 +77,7 @@ class Subscriber(WebSocketConnection):
         deflate = accepted.deflate
         self.deflate = None if deflate is None else DeflateMemory(takeover=deflate.server_takeover)
         # Clients of the first API do not know `lag`. A client that has asked for something knows it.
-        self._accepts_lag = query != StreamQuery()
+        self._accepts_lag = query is not NO_QUERY and query != NO_QUERY
         self._skipped = 0
         self._missed_seq: int | None = None
         self._painted_ns: int | None = None
@@ -273,7 +274,8 @@ class Subscriber(WebSocketConnection):
             self.close(CloseCode.TRY_AGAIN_LATER, str(error))
             return
         next_seq = stream.next_seq(self._query.since, self.subscription)
-        self._enter_lanes({name: self.lane_since(name) for name in self.subscription.lanes})
+        if self.subscription.lanes:
+            self._enter_lanes({name: self.lane_since(name) for name in self.subscription.lanes})
         is_recovered = None if self._query.since is None else next_seq is not None
         greeting = stream.greeting(self.number, self.subscription, is_recovered=is_recovered)
         if next_seq is not None and stream.is_resumable(self.subscription):

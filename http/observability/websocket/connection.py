@@ -6,7 +6,9 @@ picows unmasks data frames and sends.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
+import os
 import socket
 from abc import abstractmethod
 from collections.abc import Callable
@@ -46,6 +48,9 @@ CLOSE_TIMEOUT_SECONDS: Final = 2.0
 RSV1: Final = 4
 
 logger = logging.getLogger(__name__)
+
+# It holds the interpreter's lock, which is given up and taken again in more time than the call takes.
+_libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class Accepted(NamedTuple):
@@ -432,5 +437,12 @@ _NO_SOCKET: Final = _NoSocket()
 def limit_unsent(transport: asyncio.Transport, unsent_bytes: int) -> None:
     """Limits what the kernel holds back for the peer to about `unsent_bytes`. A slow reader is then noticed after a few
     frames; by default the kernel accepts megabytes first."""
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
+    # hot: once per handshake (observability bench --only storm)
+    if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        return
+    # uvloop's socket makes one of the standard library for each option that is set, which costs three times as much.
+    fd = transport.get_extra_info("socket").fileno()
+    value = ctypes.c_int(unsent_bytes)
+    if _libc.setsockopt(fd, socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, ctypes.byref(value), ctypes.sizeof(value)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
