@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
@@ -34,6 +34,8 @@ class Page:
         self._connection = connection
         self._ids = itertools.count(1)
         self.errors: list[str] = []
+        # Called with the parameters of an event, by its method.
+        self.listeners: dict[str, Callable[[dict[str, Any]], object]] = {}
         for domain in ("Runtime", "Page", "Log"):
             self.ask(f"{domain}.enable")
 
@@ -85,6 +87,8 @@ class Page:
             self.errors.append(str(parameters["exceptionDetails"]))
         elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
             self.errors.append(str(parameters["entry"]))
+        elif method in self.listeners:
+            self.listeners[method](parameters)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,25 @@ def send_quotes(sender: Sender, round_: int) -> None:
     sender.flush(timeout=TIMEOUT_SECONDS)
 
 
+# A table of 30 rows in the page, of which a test changes any number at once; `shown` counts the cells of a text.
+MOVING_TABLE = """(async () => {
+    const { Table } = await import(document.querySelector("script[type=module]").src.replace("app.js", "js/table.js"));
+    const rows = Array.from({ length: 30 }, (_, at) => ({ at, word: "old", version: 0, edition: 0 }));
+    const column = { id: "word", title: "Word", isPlain: true, value: row => row.word };
+    const table = new Table({ label: "Moving", key: row => row.at, maxRows: 30,
+        columns: [{ ...column, text: row => row.word + row.edition },
+            { ...column, id: "slow", isSlow: true, text: row => `slow ${row.word}` }] });
+    const shown = word => [...table.element.querySelectorAll(".row > div")].filter(e => e.textContent === word).length;
+    const change = (first, last, changes) => {
+        for (const row of rows.slice(first, last)) Object.assign(row, changes, { version: row.version + 1 });
+        table.set(rows);
+    };
+    document.getElementById("main").append(table.element);
+    table.set(rows);
+    Object.assign(app, { table, rows, shown, change });
+})()"""
+
+
 def text(selector: str) -> str:
     """Returns the expression of all texts of a selector, joined by lines."""
     return f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent).join('\\n')"
@@ -178,6 +197,32 @@ def test_a_thousand_symbols_cost_no_more_than_those_in_view(page: Page, start_se
         page.wait_for(f"{text('.note')}.includes('11 of 1,000 symbols')")
         assert page.evaluate("location.hash") == "#/market?sort=spread&desc=1&q=012"
     assert page.errors == []
+
+
+@pytest.fixture
+def moving_table(page: Page, demo_server: Server) -> Page:
+    """A page with `app.table`; see MOVING_TABLE."""
+    open_view(page, demo_server, "#/system")
+    page.evaluate(MOVING_TABLE)
+    return page
+
+
+def test_many_rows_that_move_at_once_are_written_in_two_turns(moving_table: Page) -> None:
+    assert moving_table.evaluate("[app.change(0, 30, { word: 'new' }), app.shown('new0')][1]") == 15
+    assert moving_table.evaluate("[app.table.set(app.rows), app.shown('new0')][1]") == 30
+
+
+def test_rows_that_wait_are_written_although_no_update_follows(moving_table: Page) -> None:
+    moving_table.evaluate("app.change(0, 30, { word: 'new' })")
+    moving_table.wait_for("app.shown('new0') === 30 && app.shown('slow new') === 30")
+
+
+def test_a_dozen_rows_that_move_are_written_at_once(moving_table: Page) -> None:
+    assert moving_table.evaluate("[app.change(18, 30, { word: 'new' }), app.shown('new0')][1]") == 12
+
+
+def test_cells_of_a_row_in_a_new_edition_are_written_though_values_are_the_same(moving_table: Page) -> None:
+    assert moving_table.evaluate("[app.change(0, 1, { edition: 1 }), app.shown('old1')][1]") == 1
 
 
 def test_a_selection_survives_updates_and_ends_with_escape(page: Page, demo_server: Server) -> None:

@@ -115,6 +115,17 @@ def test_fills_and_alerts_are_drawn_on_the_line(page: Page, recorded: Server) ->
     page.wait_for(f"document.querySelector('#scrubber canvas')?.toDataURL() !== {json.dumps(blank)}")
 
 
+def test_the_line_asks_for_marks_every_five_seconds_of_the_present(page: Page) -> None:
+    page.evaluate("performance.clearResourceTimings()")
+    start, renders = page.evaluate("[performance.now(), app.feed.renders]")
+    page.wait_for(f"app.feed.renders > {renders + 30}")
+    asked, end = page.evaluate(
+        "[performance.getEntriesByType('resource').filter(e => e.name.includes('/marks')).length, performance.now()]"
+    )
+    # Those of every fifth second, and those of every fifteenth, in which the length of the recording is asked for.
+    assert asked <= 2 + (end - start) / 5000 + (end - start) / 15000
+
+
 @pytest.mark.parametrize("width", [1400, 390, 320])
 def test_the_line_fits_on_the_screen_and_has_names_for_everyone(page: Page, width: int) -> None:
     page.ask("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=False)

@@ -41,7 +41,7 @@
 import { Api, ApiError } from "./js/api.js";
 import { Bell } from "./js/bell.js";
 import { HelpDialog, TokenDialog } from "./js/dialogs.js";
-import { h, setClass, write } from "./js/dom.js";
+import { h, setAttribute, setClass, write } from "./js/dom.js";
 import * as format from "./js/format.js";
 import { stateOf } from "./js/honest.js";
 import { Keyboard } from "./js/keyboard.js";
@@ -203,7 +203,7 @@ class App {
     const { channels } = this.#mounted.subscription();
     if (channels.every(name => name in snapshot || !this.#isSection(name))) {
       this.#mounted.update?.(snapshot);
-      byId("main").dataset.view = location.hash;
+      setAttribute(byId("main"), "data-view", location.hash);
     }
   }
 
@@ -227,7 +227,7 @@ class App {
     banner.hidden = sentence === "";
     setClass(banner, notice ? "warn" : state.tone);
     write(banner, sentence);
-    document.documentElement.dataset.current = state.isCurrent;
+    setAttribute(document.documentElement, "data-current", state.isCurrent);
     if (state.name === this.#stateName) return;
     this.#stateName = state.name;
     if (state.name === "refused") this.login(state.sentence);

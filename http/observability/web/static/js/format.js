@@ -56,6 +56,12 @@ function decimalsOf(value) {
   return Math.min(MAX_DECIMALS, Math.max(0, (point < 0 ? 0 : mantissa.length - point - 1) - Number(exponent)));
 }
 
+// Says whether so many decimals are enough. The double next to a quotient of whole numbers is that of the decimal text.
+function hasDecimals(value, decimals) {
+  const scale = 10 ** decimals, whole = Math.round(value * scale);
+  return whole / scale === value && Math.abs(whole) < Number.MAX_SAFE_INTEGER;
+}
+
 /** The decimals of each symbol's prices: those of its tick, else as many as its quotes and prints have had. */
 export class Precision {
   constructor() {
@@ -67,11 +73,14 @@ export class Precision {
     for (const { symbol, tick_size: tick } of instruments) if (tick) this.note(symbol, tick);
   }
 
-  /** Takes the quote and print of a symbol. */
+  /** Takes the quote and print of a symbol. Returns the decimals of its prices. */
   note(symbol, ...prices) {
-    let most = this.bySymbol.get(symbol) ?? 0;
-    for (const price of prices) if (isKnown(price)) most = Math.max(most, decimalsOf(price));
-    this.bySymbol.set(symbol, most);
+    // hot: once per symbol and frame. A price that its decimals do not change is told apart without its text.
+    const known = this.bySymbol.get(symbol) ?? 0;
+    let most = known;
+    for (const price of prices) if (isKnown(price) && !hasDecimals(price, most)) most = Math.max(most, decimalsOf(price));
+    if (most !== known || !this.bySymbol.has(symbol)) this.bySymbol.set(symbol, most);
+    return most;
   }
 
   /** Returns a price of a symbol. `extra` decimals are for averages. */

@@ -13,10 +13,13 @@ const RELOAD_MS = 15000;
 // While the handle is dragged: the server reads a frame for each of these.
 const SEEK_MS = 100;
 const MARK_POINTS = 400;
+// In the present the line moves at this pace, and asks for what is new on it at the other one.
+const MOVE_MS = 1000, MARKS_MS = 5000;
 const NOT_PLAYED = "This server is an edge, which shows the present: the hub plays the past";
 
 export class Scrubber {
   #app; #range = null; #past = null; #marks = []; #span = 3600; #end = 0; #isDragged = false; #seekTimer = null; #wanted = null; #isPlayed = true;
+  #movedTo = 0; #markedAt = -MARKS_MS; #question = null;
 
   constructor(app) {
     this.#app = app;
@@ -61,6 +64,7 @@ export class Scrubber {
   leave() {
     this.#app.notice = "";
     this.#past = null;
+    this.#markedAt = -MARKS_MS;
     this.#app.feed.travel(null);
     this.#show();
     this.#load();
@@ -90,7 +94,9 @@ export class Scrubber {
 
   /** Writes what has moved; called once per render. */
   update(snapshot) {
-    const time = Date.parse(snapshot.timestamp);
+    const time = Date.parse(snapshot.timestamp), isPast = this.#app.feed.isPast;
+    if (!isPast && time >= this.#movedTo && time - this.#movedTo < MOVE_MS) return;
+    this.#movedTo = time;
     write(this.clock, this.#app.dateTime(snapshot.timestamp));
     if (this.#isDragged) return;
     if (this.#range !== null && (time > this.#end || time < this.#end - this.#span * 1000)) this.#setEnd(time);
@@ -133,18 +139,20 @@ export class Scrubber {
   }
 
   #setSpan() {
+    this.#markedAt = -MARKS_MS;
     this.#span = Number(this.spans.value);
     this.#setEnd(Number(this.handle.value));
   }
 
   // The present is at the right end; a moment of the past is in the middle, if there is something after it.
   #setEnd(time) {
-    const half = this.#app.feed.isPast ? this.#span * 500 : 0;
+    const { isPast } = this.#app.feed, half = isPast ? this.#span * 500 : 0;
     this.#end = Math.min(time + half, Math.max(time, this.#now()));
     this.handle.min = this.#end - this.#span * 1000;
     this.handle.max = this.#end;
     this.handle.value = time;
-    this.#loadMarks();
+    if (isPast || performance.now() - this.#markedAt >= MARKS_MS) this.#loadMarks();
+    else this.#draw();
   }
 
   async #load() {
@@ -172,15 +180,13 @@ export class Scrubber {
   }
 
   async #loadMarks() {
-    const end = this.#end, start = end - this.#span * 1000;
-    try {
-      const question = { start_time: new Date(start).toISOString(), end_time: new Date(end).toISOString(), points: MARK_POINTS };
-      const { marks } = await this.#app.api.get("/api/recordings/marks", question);
-      if (end !== this.#end) return;
-      this.#marks = marks;
-    } catch {
-      this.#marks = [];
-    }
+    const iso = time => new Date(time).toISOString();
+    const question = { start_time: iso(this.#end - this.#span * 1000), end_time: iso(this.#end), points: MARK_POINTS };
+    this.#question = question;
+    this.#markedAt = performance.now();
+    const { marks } = await this.#app.api.get("/api/recordings/marks", question).catch(() => ({ marks: [] }));
+    if (question !== this.#question) return;
+    this.#marks = marks;
     this.#draw();
   }
 

@@ -10,14 +10,21 @@ const SPARE_ROWS = 4;
 // Rows that move under the pointer cannot be read, so the order follows figures at this pace.
 const SORT_MS = 1000;
 const VISIBLE_ROWS = 16;
+const SLOW_MS = 1000, SLOW_TURNS = 10;
+// Where more rows than these change at once, half of them are written, and the others with the next update, or after this
+// time without one. Layout of their text is most of what a tick costs: benchmarks/bench_page.py.
+const AT_ONCE = 12, REST_MS = 200;
 
 /** A row is any object; its `className` is that of its line, and one that changes `version` with its content costs nothing
  * while it stays the same. A column: {id, title, about, width (a CSS track), value(row), text(row), className(row), hint(row), draw(cell, row),
- * isNumber, minWidth}. `value` is what is sorted by and exported; `text` is shown, by default the value itself.
- * `draw` fills a cell by itself; `minWidth` is the width of the table in pixels below which the column is left out. */
+ * isNumber, isPlain, isSlow, minWidth}. `value` is what is sorted by and exported; `text` is shown, by default the value itself.
+ * `draw` fills a cell by itself; `minWidth` is the width of the table in pixels below which the column is left out.
+ * A cell of a column that `isPlain` depends on its value alone, and on the `edition` of the row; it is left alone while both stay
+ * the same. One of a column that `isSlow` is written once a second, in each row at another moment. */
 export class Table {
   #columns; #shown = []; #key; #onopen; #onrange; #rows = []; #ordered = []; #sort; #sortedAt = 0; #pool = [];
   #body; #spacer; #head; #empty; #headCells = new Map(); #first = 0; #width = 0; #onsort; #isHeld = false; #note; #current = null;
+  #top = 0; #height = 0; #whole = 0; #turn = 0; #rest = null; #hasRest = false;
 
   /** `key(row)` names a row; `onopen(row)` is called for a row that was chosen; `onrange(rows)` when others are in view;
    * `sort` is {id, isDescending} or null for the order given; `onsort(sort)` when a person chooses another one. */
@@ -37,7 +44,7 @@ export class Table {
     this.element = h("div", { class: "table", role: "table", "aria-label": label },
       h("div", { role: "rowgroup" }, this.#head), this.#body, this.#empty, this.#note);
     this.maxRows = maxRows;
-    this.#body.addEventListener("scroll", () => this.#place(), { passive: true });
+    this.#body.addEventListener("scroll", () => this.#scroll(), { passive: true });
     this.#body.addEventListener("click", event => this.#open(event));
     this.#body.addEventListener("keydown", event => this.#press(event));
     this.element.addEventListener("copy", event => this.#copy(event));
@@ -52,6 +59,7 @@ export class Table {
 
   /** Ends what the table listens to. */
   close() {
+    clearTimeout(this.#rest);
     this.observer.disconnect();
     document.removeEventListener("selectionchange", this.onselection);
   }
@@ -93,8 +101,7 @@ export class Table {
 
   /** Returns the rows in view, in order. */
   rowsInView() {
-    const from = Math.max(0, this.#first);
-    return this.#ordered.slice(from, from + this.#inView());
+    return this.#ordered.slice(this.#first, this.#first + this.#inView());
   }
 
   /** Returns all rows as CSV (RFC 4180), in the order shown, with all columns and whole figures. */
@@ -162,14 +169,24 @@ export class Table {
     if (!this.#sort) this.#ordered = this.#rows;
     else if (now - this.#sortedAt >= SORT_MS || this.#ordered.length !== this.#rows.length) {
       this.#sortedAt = now;
-      this.#ordered = sorted(this.#rows, this.#columns.find(column => column.id === this.#sort.id), this.#sort.isDescending);
+      if (!isSame || !this.#isInOrder()) this.#ordered = this.#sorted();
     } else this.#ordered = this.#inSameOrder();
     this.#empty.hidden = this.#rows.length > 0;
     this.#body.hidden = this.#rows.length === 0;
     setAttribute(this.element, "aria-rowcount", this.#rows.length + 1);
-    const height = this.#ordered.length * ROW_HEIGHT;
-    this.#body.style.height = `${Math.min(this.maxRows * ROW_HEIGHT, height)}px`;
-    this.#spacer.style.height = `${height}px`;
+    const whole = this.#ordered.length * ROW_HEIGHT, height = Math.min(this.maxRows * ROW_HEIGHT, whole);
+    if (whole !== this.#whole || height !== this.#height) {
+      this.#whole = whole;
+      this.#height = height;
+      this.#body.style.height = `${height}px`;
+      this.#spacer.style.height = `${whole}px`;
+      this.#top = this.#body.scrollTop;
+    }
+    this.#place();
+  }
+
+  #scroll() {
+    this.#top = this.#body.scrollTop;
     this.#place();
   }
 
@@ -181,23 +198,56 @@ export class Table {
       const found = newest.get(this.#key(row));
       if (found !== undefined) rows.push(found);
     }
-    if (rows.length === this.#rows.length) return rows;
-    return sorted(this.#rows, this.#columns.find(column => column.id === this.#sort.id), this.#sort.isDescending);
+    return rows.length === this.#rows.length ? rows : this.#sorted();
+  }
+
+  #sorted() {
+    const { value } = this.#sortColumn(), values = new Map(this.#rows.map(row => [row, value(row)]));
+    return [...this.#rows].sort((one, other) => compare(values.get(one), values.get(other), this.#sort.isDescending));
+  }
+
+  // To see that nothing has moved costs a fraction of the sorting.
+  #isInOrder() {
+    const { value } = this.#sortColumn(), rows = this.#ordered;
+    for (let at = 1; at < rows.length; at++)
+      if (compare(value(rows[at - 1]), value(rows[at]), this.#sort.isDescending) > 0) return false;
+    return true;
+  }
+
+  #sortColumn() {
+    return this.#columns.find(column => column.id === this.#sort.id);
   }
 
   #inView() {
-    return Math.ceil(this.#body.clientHeight / ROW_HEIGHT) + 1;
+    return Math.ceil(this.#height / ROW_HEIGHT) + 1;
   }
 
+  // hot: once per frame. To ask an element where it has scrolled to would lay out all that was written before.
   #place() {
-    const first = Math.floor(this.#body.scrollTop / ROW_HEIGHT), inView = this.#inView();
+    const first = Math.max(0, Math.floor(this.#top / ROW_HEIGHT)), inView = this.#inView();
     const from = Math.max(0, first - SPARE_ROWS), to = Math.min(this.#ordered.length, first + inView + SPARE_ROWS);
     this.#first = first;
     const size = Math.max(0, to - from);
     while (this.#pool.length < size) this.#pool.push(this.#makeSlot());
     while (this.#pool.length > size) this.#pool.pop().element.remove();
     // Row n always has the slot n modulo the number of slots, so that scrolling moves as few rows as possible.
-    for (let index = from; index < to; index++) this.#writeRow(this.#pool[index % size], index);
+    let behind = 0;
+    for (let index = from; index < to; index++) if (isBehind(this.#pool[index % size], this.#ordered[index])) behind++;
+    const turn = this.#turn % Math.max(1, size);
+    let left = Math.max(AT_ONCE, Math.ceil(behind / 2)), isWaiting = false;
+    this.#turn = 0;
+    this.#hasRest = false;
+    for (let step = 0; step < size; step++) {
+      const at = (turn + step) % size, index = from + at, slot = this.#pool[index % size];
+      const mayWrite = !isBehind(slot, this.#ordered[index]) || left-- > 0;
+      this.#writeRow(slot, index, mayWrite);
+      if (!mayWrite && !isWaiting) {
+        isWaiting = true;
+        this.#turn = at;
+      }
+    }
+    clearTimeout(this.#rest);
+    if (isWaiting || this.#hasRest) this.#rest = setTimeout(() => { if (!this.#isHeld) this.#place(); }, REST_MS);
     this.#onrange?.(this.rowsInView());
   }
 
@@ -205,10 +255,10 @@ export class Table {
     const cells = this.#shown.map(column => h("div", { role: "cell", class: column.isNumber ? "number" : "" }));
     const element = h("div", { class: "row", role: "row", ...(this.#onopen ? { tabindex: -1 } : {}) }, ...cells);
     this.#spacer.append(element);
-    return { element, cells, index: -1, key: null, row: null, version: undefined, texts: [], classes: [], className: "row" };
+    return { element, cells, index: -1, row: null, edition: undefined, version: undefined, values: [], texts: [], classes: [], slowAt: 0, className: "row" };
   }
 
-  #writeRow(slot, index) {
+  #writeRow(slot, index, mayWrite) {
     const row = this.#ordered[index], key = this.#key(row);
     if (slot.index !== index) {
       slot.index = index;
@@ -218,14 +268,29 @@ export class Table {
     const className = `row${row.className ? ` ${row.className}` : ""}${key === this.#current ? " current" : ""}`;
     if (slot.className !== className) slot.element.className = slot.className = className;
     // hot: once per row in view and frame. A row that says by its version that nothing has changed is left alone.
-    if (slot.row === row && slot.version !== undefined && slot.version === row.version) return;
+    if (!mayWrite || slot.row === row && slot.version !== undefined && slot.version === row.version) return;
+    const isOther = slot.row !== row || slot.edition !== row.edition, now = performance.now();
+    const isSlowTurn = isOther || now - slot.slowAt >= SLOW_MS;
     slot.row = row;
+    slot.edition = row.edition;
     slot.version = row.version;
+    if (isSlowTurn) slot.slowAt = isOther ? now - SLOW_MS * (index % SLOW_TURNS) / SLOW_TURNS : now;
     this.#shown.forEach((column, at) => {
       const cell = slot.cells[at];
       if (column.draw) {
         column.draw(cell, row);
         return;
+      }
+      if (column.isPlain) {
+        const value = column.value(row);
+        if (!isOther && slot.values[at] === value) return;
+        if (column.isSlow && !isSlowTurn) {
+          // The row is due again, even if nothing else of it changes.
+          slot.version = undefined;
+          this.#hasRest = true;
+          return;
+        }
+        slot.values[at] = value;
       }
       const text = column.text ? column.text(row) : String(column.value(row) ?? "");
       if (slot.texts[at] !== text) {
@@ -267,10 +332,10 @@ export class Table {
       const at = this.#ordered.findIndex(row => this.#key(row) === this.#current);
       const next = Math.min(this.#ordered.length - 1, Math.max(0, at + steps[event.key]));
       this.#current = this.#key(this.#ordered[next]);
-      const top = next * ROW_HEIGHT, { scrollTop, clientHeight } = this.#body;
-      if (top < scrollTop) this.#body.scrollTop = top;
-      else if (top + ROW_HEIGHT > scrollTop + clientHeight) this.#body.scrollTop = top + ROW_HEIGHT - clientHeight;
-      this.#place();
+      const top = next * ROW_HEIGHT;
+      if (top < this.#top) this.#body.scrollTop = top;
+      else if (top + ROW_HEIGHT > this.#top + this.#height) this.#body.scrollTop = top + ROW_HEIGHT - this.#height;
+      this.#scroll();
     }
   }
 
@@ -294,17 +359,17 @@ export class Table {
   }
 }
 
-function sorted(rows, column, isDescending) {
-  const sign = isDescending ? -1 : 1;
-  const values = new Map(rows.map(row => [row, column.value(row)]));
-  // What is not known comes last in either direction.
-  return [...rows].sort((one, other) => {
-    const a = values.get(one), b = values.get(other);
-    if (a === b) return 0;
-    if (a === null || a === undefined) return 1;
-    if (b === null || b === undefined) return -1;
-    return a < b ? -sign : sign;
-  });
+// Says whether a slot has an older version of its row. A slot that has another row is not behind, but wrong.
+function isBehind(slot, row) {
+  return slot.row === row && row.version !== undefined && slot.version !== row.version;
+}
+
+// What is not known comes last in either direction.
+function compare(a, b, isDescending) {
+  if (a === b) return 0;
+  if (a === null || a === undefined) return 1;
+  if (b === null || b === undefined) return -1;
+  return a < b === Boolean(isDescending) ? 1 : -1;
 }
 
 /** Returns a value as a field. A text that a spreadsheet would take for a formula gets a ' in front, as OWASP says. */

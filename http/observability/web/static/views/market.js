@@ -42,7 +42,7 @@ function mount(root, app, params) {
     return row;
   };
   const price = (row, field, extra) => app.precision.price(row.symbol, row.quote?.[field], extra);
-  const priced = (id, title, field, minWidth, extra = 0) => ({ id, title, isNumber: true, width: "minmax(98px, 1fr)", minWidth,
+  const priced = (id, title, field, minWidth, extra = 0) => ({ id, title, isNumber: true, isPlain: true, width: "minmax(98px, 1fr)", minWidth,
     value: row => row.quote?.[field], text: row => price(row, field, extra) });
   const isWatched = symbol => app.settings.get("watched").includes(symbol);
   const table = new Table({
@@ -53,21 +53,21 @@ function mount(root, app, params) {
     onrange: settle,
     columns: [
       { id: "watch", title: "", about: "Watch list", width: "18px", draw: drawStar },
-      { id: "symbol", title: "Symbol", width: "minmax(92px, 1.3fr)", value: row => row.symbol },
+      { id: "symbol", title: "Symbol", isPlain: true, width: "minmax(92px, 1.3fr)", value: row => row.symbol },
       priced("last", "Last", "last_price"),
       priced("bid", "Bid", "bid", 560),
       priced("ask", "Ask", "ask", 560),
-      { id: "spread", title: "Spread", about: "Hundredths of a per cent of the mid price", isNumber: true, width: "76px", minWidth: 460,
+      { id: "spread", title: "Spread", about: "Hundredths of a per cent of the mid price", isNumber: true, isPlain: true, width: "76px", minWidth: 460,
         value: row => row.quote?.spread_bps, text: row => row.quote?.spread_bps == null ? DASH : `${number(row.quote.spread_bps)} bp` },
       { id: "spark", title: "Mid, 1 h", width: "96px", minWidth: 720, draw: drawSpark },
-      { id: "volume", title: "Volume", isNumber: true, width: "minmax(76px, 1fr)", minWidth: 640, value: row => row.quote?.volume, text: row => quantity(row.quote?.volume) },
-      { id: "trades", title: "Prints", isNumber: true, width: "64px", minWidth: 900, value: row => row.quote?.trades, text: row => count(row.quote?.trades) },
+      { id: "volume", title: "Volume", isNumber: true, isPlain: true, width: "minmax(76px, 1fr)", minWidth: 640, value: row => row.quote?.volume, text: row => quantity(row.quote?.volume) },
+      { id: "trades", title: "Prints", isNumber: true, isPlain: true, width: "64px", minWidth: 900, value: row => row.quote?.trades, text: row => count(row.quote?.trades) },
       priced("vwap", "VWAP", "vwap", 1000, 2),
       priced("high", "High", "high", 1450),
       priced("low", "Low", "low", 1450),
-      { id: "rate", title: "Per s", about: "Quotes and prints per second", isNumber: true, width: "54px", minWidth: 820,
+      { id: "rate", title: "Per s", about: "Quotes and prints per second", isNumber: true, isPlain: true, isSlow: true, width: "54px", minWidth: 820,
         value: row => row.quote?.update_rate, text: row => number(row.quote?.update_rate, 1) },
-      { id: "latency", title: "Feed p99", about: "99 of 100 came within this time of the exchange's own", isNumber: true, width: "72px", minWidth: 1180,
+      { id: "latency", title: "Feed p99", about: "99 of 100 came within this time of the exchange's own", isNumber: true, isPlain: true, width: "72px", minWidth: 1180,
         value: row => row.quote?.feed_latency_p99_ms, text: row => milliseconds(row.quote?.feed_latency_p99_ms) },
       { id: "updated", title: "State", width: "minmax(104px, 1.1fr)", value: row => row.quote?.updated, text: row => row.fresh.word, className: row => row.fresh.tone },
     ],
@@ -176,7 +176,7 @@ function mount(root, app, params) {
       row.fresh = fresh;
       row.className = quote.stale ? "stale" : "";
       row.version++;
-      app.precision.note(symbol, quote.bid, quote.ask, quote.last_price);
+      row.edition = app.precision.note(symbol, quote.bid, quote.ask, quote.last_price);
     }
   }
 
