@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from hosts import exposed, post, wait_until
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.past.playback import GAP_NS
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import ask, receive, receive_text
@@ -101,6 +101,21 @@ def test_any_recorded_tick_is_returned_as_the_bytes_that_a_client_got(recorded: 
         status, headers, body = at(recorded, time_of(text))
         assert (status, body.decode()) == (200, text)
         assert headers["ETag"] == f'"{json.loads(text)["epoch"]}-{seq}"'
+
+
+def test_documents_and_lines_of_every_log_are_recorded_and_have_a_time(recorded: Server) -> None:
+    before = now(recorded)
+    post(recorded, "/api/ingest", {"type": "log", "level": "error", "logger": "oms", "message": "a line of the engine"})
+
+    def messages(time: str | int) -> list[str]:
+        lines = recorded.get(f"/api/recordings/logs?time={time}&level=error&limit=1000")["logs"]
+        return [line["message"] for line in lines]
+
+    wait_until(lambda: "a line of the engine" in messages(MAX_NS))
+    assert "a line of the engine" not in messages(before)
+    found = wait_until(lambda: recorded.get(f"/api/recordings/documents/system_components?time={MAX_NS}")["document"])
+    assert "market_data" in found["components"]
+    assert recorded.get("/api/recordings/documents/system_components?time=0")["document"] is None
 
 
 @pytest.mark.parametrize("query", VIEWS)
