@@ -159,6 +159,28 @@ def test_a_part_that_stays_the_same_is_not_sent_again() -> None:
     assert part.version == version
 
 
+def test_what_is_merged_tick_by_tick_is_what_the_newest_frames_say() -> None:
+    chance = random.Random(7)
+    aggregator = Aggregator("london", "tokyo")
+    for number in range(80):
+        desk = chance.choice(aggregator.desks)
+        # Positions open and close, symbols are added, and some frames are never merged.
+        desk.trade(number, D(chance.choice([-2, -1, 1, 2])), D(chance.randrange(90, 110)), chance.choice("ABCDE"))
+        aggregator.clock.advance(0.05)
+        for each in aggregator.desks:
+            each.publish()
+        if chance.random() < 0.7:
+            aggregator.snapshot()
+    fresh = Aggregator("london", "tokyo")
+    fresh.clock.now_ns = aggregator.clock.now_ns
+    for old, new in zip(aggregator.desks, fresh.desks, strict=True):
+        new.site.take(old.sent, Place(1, aggregator.clock.time_ns(), 0))
+    merged, expected = aggregator.snapshot(), fresh.snapshot()
+    for section in ("market_data", "strategy", "execution"):
+        assert merged[section] == expected[section]
+    assert list(merged["strategy"]["strategies"]) == list(expected["strategy"]["strategies"])
+
+
 def test_a_site_that_is_away_raises_an_alert_until_it_is_back() -> None:
     aggregator = Aggregator("london", "tokyo")
     aggregator.desks[0].publish()

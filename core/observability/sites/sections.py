@@ -30,7 +30,7 @@ from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.system_collector import SystemCollector
 from observability.sites.naming import prefixed, renamed
-from observability.sites.site import Site, SitePart, Status, missing_sites
+from observability.sites.site import Site, SitePart, SiteSnapshot, Status, missing_sites
 from observability.sites.totals import EXECUTION, strategy_total, total_of
 from observability.snapshot.sections import Group, JsonPart
 
@@ -133,7 +133,7 @@ class MergedSection(BaseCollector):
         self._series = series
         self._parts: dict[str | None, dict[str, MergedPart]] = {group: {} for group, _ in groups}
         self._by_site: dict[str, JsonPart] = {}
-        self._merged: dict[str, tuple[object, Status]] = {}
+        self._merged: dict[str, tuple[SiteSnapshot, Status]] = {}
         self.site_fields: dict[str, Fields] = {}
         """The fields of the section at each site that was ever seen."""
         self.last_input_ns: int | None = None
@@ -162,11 +162,16 @@ class MergedSection(BaseCollector):
         self.last_input_ns = self._sites.last_input_ns
         has_changed = self.fields is not None and self.fields.version == 0
         for site in self._sites.sites:
-            state = site.snapshot, site.status
-            if state != self._merged.get(site.name, (None, "missing")):
-                self._merged[site.name] = state
-                self._merge(site)
-                has_changed = True
+            snapshot, status = site.snapshot, site.status
+            before, status_before = self._merged.get(site.name, (None, None))
+            if snapshot is None or (snapshot is before and status == status_before):
+                continue
+            self._merged[site.name] = snapshot, status
+            if before is not None and status == status_before and snapshot.has_keys_of(before):
+                self._merge_changed(site, snapshot, before.message.seq)
+            else:
+                self._merge_all(site, snapshot)
+            has_changed = True
         if self.fields is not None and self._total is not None and has_changed:
             self.fields.offer({**self._total(self.live_fields()), "missing_sites": self._sites.missing})
         if self._series is not None and self.fields is not None:
@@ -188,21 +193,32 @@ class MergedSection(BaseCollector):
 
     async def _stop_impl(self) -> None: ...
 
-    def _merge(self, site: Site) -> None:
+    def _merge_all(self, site: Site, snapshot: SiteSnapshot) -> None:
         """Takes on the parts of a site whose bytes or status differ from before, and leaves out those that are gone."""
-        assert site.snapshot is not None
         seen: dict[str | None, dict[str, MergedPart]] = {group: {} for group in self._parts}
-        for part in site.snapshot.parts(self.name):
+        for part in snapshot.parts(self.name):
             if part.key is None:
-                fields = orjson.loads(part.data)
-                self.site_fields[site.name] = fields
-                if self._total is not None:
-                    self._by_site.setdefault(site.name, JsonPart()).offer(fields)
+                self._take_fields(site, part)
             elif part.group in seen:
                 name = prefixed(site.name, part.key)
                 seen[part.group][name] = self._merged_part(site, part, name)
         for group, found in seen.items():
             self._replace(site, group, found)
+
+    def _merge_changed(self, site: Site, snapshot: SiteSnapshot, after_seq: int) -> None:
+        """Takes on the parts of a site that have changed after a tick of its hub, where no other is new or gone."""
+        # hot: once per tick, site and section
+        for part in snapshot.parts(self.name, after_seq):
+            if part.key is None:
+                self._take_fields(site, part)
+            elif part.group in self._parts:
+                self._merged_part(site, part, prefixed(site.name, part.key))
+
+    def _take_fields(self, site: Site, part: SitePart) -> None:
+        fields = orjson.loads(part.data)
+        self.site_fields[site.name] = fields
+        if self._total is not None:
+            self._by_site.setdefault(site.name, JsonPart()).offer(fields)
 
     def _merged_part(self, site: Site, part: SitePart, name: str) -> MergedPart:
         merged = self._parts[part.group].get(name)

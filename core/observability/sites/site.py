@@ -57,31 +57,40 @@ class SitePart(NamedTuple):
 class SiteSnapshot:
     """A snapshot of a site, which is taken apart when that is asked for."""
 
-    def __init__(self, message: FrameMessage) -> None:
-        """Raises SourceError if the index cannot be read."""
+    def __init__(self, message: FrameMessage, before: SiteSnapshot | None = None) -> None:
+        """`before` is the one before it, whose shape it likely has. Raises SourceError if the index cannot be read."""
         self.message = message
-        payload, shape, numbers, _ = message.parts
+        payload, self._encoded_shape, numbers, _ = message.parts
         self._payload = payload
         values = array("q")
         try:
-            self._shape = _decode_shape(shape)
+            if before is not None and before._encoded_shape == self._encoded_shape:
+                self._shape: Shape = before._shape
+            else:
+                self._shape = _decode_shape(self._encoded_shape)
             values.frombytes(numbers)
         except (msgspec.DecodeError, ValueError) as error:
             raise SourceError(f"the index of frame {message.seq} cannot be read: {error}") from None
         self._index = SnapshotIndex(self._shape, values)
 
-    def parts(self, section: str) -> Iterator[SitePart]:
-        """Yields the parts of a section in order; none if the site has no such section."""
+    def has_keys_of(self, before: SiteSnapshot) -> bool:
+        """Whether an earlier snapshot is one of the same hub and has the same parts, whatever they say."""
+        return before.message.epoch == self.message.epoch and before._encoded_shape == self._encoded_shape
+
+    def parts(self, section: str, after_seq: int = -1) -> Iterator[SitePart]:
+        """Yields the parts of a section in order; none if the site has no such section. With `after_seq` only those
+        that have changed after that tick of the hub."""
+        index = self._index
         at = self._shape.first_part
         for shape in self._shape.sections:
             wanted = shape.name == section
             if shape.has_fields:
-                if wanted:
+                if wanted and index.changed_seq(at) > after_seq:
                     yield SitePart(None, None, None, b"{%b}" % self._cut(at))
                 at += PART_NUMBERS
             for group in shape.groups:
                 for key, symbol in zip(group.keys, group.symbols, strict=True):
-                    if wanted:
+                    if wanted and index.changed_seq(at) > after_seq:
                         data = self._cut(at)
                         yield SitePart(group.name, key, symbol, data if group.as_list else _without_key(data, key))
                     at += PART_NUMBERS
@@ -175,7 +184,7 @@ class Site:
         # hot: once per tick of a site
         try:
             frame = unpack_frame(message.headers, message.data)
-            snapshot = SiteSnapshot(frame)
+            snapshot = SiteSnapshot(frame, self._came)
         except SourceError as error:
             self._refuse(str(error))
             return
