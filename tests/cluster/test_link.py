@@ -444,6 +444,7 @@ class _Server:
 
     def __init__(self, **server: Any) -> None:
         self.server = server
+        self.max_payload = 1024 * 1024
 
 
 @pytest.mark.parametrize(

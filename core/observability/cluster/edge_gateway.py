@@ -19,6 +19,7 @@ from observability.cluster.frame_publisher import FramePublisher
 from observability.cluster.lanes import LanePublisher, ReadNewer
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer
+from observability.cluster.server_check import check_hub_access, say_what_is_not_known
 from observability.config.config import Config
 from observability.processes.rpc import RpcHandler
 from observability.snapshot.frames import FRAMES_KEPT, Frame
@@ -85,6 +86,7 @@ class EdgeGateway:
         self._hub = hub
         self._always = frozenset(always)
         self.link = Link(desk, clock)
+        self.link.add_opener(lambda connection: check_hub_access(connection, desk))
         self._lease = Lease(self.link, config.cluster_lease, holder_of(config.data_dir))
         self._keeper = LeaseKeeper(self.link, self._lease, hub.counters, on_replaced)
         self._publisher = FramePublisher(
@@ -111,6 +113,8 @@ class EdgeGateway:
     async def open(self) -> None:
         """Connects. Raises OSError, EOFError or SourceError."""
         await self.link.open()
+        if self._shipper is not None:
+            say_what_is_not_known()
         self.link.start()
         self._keeper.start()
         self._publisher.start()

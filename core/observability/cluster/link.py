@@ -16,7 +16,7 @@ import msgspec
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.desk import Desk
-from observability.cluster.server_check import check_clock, check_server
+from observability.cluster.server_check import check_server, is_clock_off, log_clock
 from observability.errors import EventError, SourceError
 from observability.sources.brokers.nats_connection import Message, NatsConnection, is_unanswered
 
@@ -28,6 +28,9 @@ OPEN_SECONDS: Final = 10.0
 # Servers that elect a leader answer nothing, and what was asked meanwhile is never answered: it is asked again.
 ASK_SECONDS: Final = 1.0
 ASK_TIMES: Final = 5
+# How often the servers' clock is measured while a connection lasts, and by how many answers.
+CLOCK_SECONDS: Final = 60.0
+CLOCK_ASKED: Final = 3
 FIRST_PAUSE_SECONDS: Final = 0.1
 LAST_PAUSE_SECONDS: Final = 2.0
 
@@ -49,6 +52,7 @@ class Link:
         self.clock_offset_ns = 0
         """What the servers' clock is ahead of the host's, as last measured."""
         self._clock = clock
+        self._is_clock_off = False
         self._fastest_ns = NS_PER_S
         self._handlers: dict[str, Handler] = {}
         self._inboxes: dict[str, Handler] = {}
@@ -90,7 +94,7 @@ class Link:
         self.connection, self.trouble = connection, None
         self.connections += 1
         # Openers have asked, and measured the clock by the answers.
-        check_clock(self.clock_offset_ns)
+        self._look_at_clock()
 
     def start(self) -> None:
         """Keeps the connection from now on, and makes it if there is none yet."""
@@ -145,10 +149,36 @@ class Link:
                 logger.info("connected to the NATS servers of desk %s", self.desk.name)
             assert self.connection is not None
             pause = FIRST_PAUSE_SECONDS
-            await self.connection.ended.wait()
+            await self._hold(self.connection)
             lost, self.connection = self.connection, None
             self._note(str(lost.fault))
             await lost.close()
+
+    async def _hold(self, connection: NatsConnection) -> None:
+        """Returns once a connection is lost; until then it measures the servers' clock again and again."""
+        while not connection.ended.is_set():
+            try:
+                async with asyncio.timeout(CLOCK_SECONDS):
+                    await connection.ended.wait()
+            except TimeoutError:
+                await self._measure_clock(connection)
+
+    async def _measure_clock(self, connection: NatsConnection) -> None:
+        # Only answers of now count.
+        self._fastest_ns = NS_PER_S
+        try:
+            for _ in range(CLOCK_ASKED):
+                await self.ask_engine(connection, f"$JS.API.STREAM.INFO.{self.desk.frame_stream}")
+        except (EOFError, SourceError) as error:
+            logger.debug("the clock of the servers is not measured: %s", error)
+            return
+        self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        is_off = is_clock_off(self.clock_offset_ns)
+        if is_off != self._is_clock_off:
+            self._is_clock_off = is_off
+            log_clock(self.clock_offset_ns)
 
     def _note(self, trouble: str) -> None:
         if trouble != self.trouble:

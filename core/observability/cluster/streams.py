@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 _EXPECTED: Final = "Nats-Expected-Last-Sequence"
 _NAME_IN_USE: Final = 10058
+# Replicas without a cluster, and in one that has not enough servers.
+_TOO_FEW_SERVERS: Final = frozenset({10005, 10074})
 
 
 async def make_frame_stream(link: Link, connection: NatsConnection) -> dict[str, Any]:
@@ -49,7 +51,17 @@ async def make_stream(
         if found["subjects"] != config["subjects"]:
             raise SourceError(f"stream {name} takes {found['subjects']}, expected {config['subjects']}; remove it")
         other = {key: found.get(key) for key, value in config.items() if found.get(key) != value}
-        logger.info("stream %s is used as it is, with %s", name, other)
+        if other:
+            logger.warning(
+                "stream %s is there with other limits, and used as it is: %s, where a new one has %s; `nats stream "
+                "edit` changes them",
+                name, other, {key: config[key] for key in other},
+            )  # fmt: skip
+    elif answer.get("error", {}).get("err_code") in _TOO_FEW_SERVERS:
+        raise SourceError(
+            f"stream {name}: {answer['error'].get('description')}; CLUSTER_REPLICAS is {link.desk.replicas}, which "
+            "needs as many servers in one cluster"
+        )
     return checked(answer, f"stream {name}")
 
 

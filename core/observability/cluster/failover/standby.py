@@ -19,6 +19,7 @@ from observability.cluster.failover.lease import Lease, holder_of
 from observability.cluster.failover.presence import Backlog, HostStatus, Presence, status_of
 from observability.cluster.failover.records import CURSOR, RecordFollower, StoreState
 from observability.cluster.link import Link
+from observability.cluster.server_check import check_hub_access
 from observability.config.config import Config
 from observability.errors import SourceError, StoreError
 from observability.memory.counters import Counters
@@ -61,6 +62,7 @@ class _Standby:
         self._follower: RecordFollower | None = None
         clock = HostClock()
         self._link = Link(desk, clock)
+        self._link.add_opener(lambda connection: check_hub_access(connection, desk))
         self._backlog = Backlog(clock)
         self._presence = Presence(self._link, clock, self._status)
         self._is_said = False

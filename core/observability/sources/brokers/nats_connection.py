@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -32,7 +33,8 @@ MAX_QUEUED_MESSAGES: Final = 65_536
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 
 NO_RESPONDERS: Final = "503"
-_DENIED: Final = "permissions violation for subscription"
+# As nats-py has it, in lower case.
+_DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ class NatsConnection:
         self.queue: deque[Message] = deque()
         self.dropped = 0
         """Messages that arrived while the queue was full."""
+        self.denied: set[str] = set()
+        """The subjects that the user of this connection may not publish to, as far as it has tried, in lower case."""
         self.ended = asyncio.Event()
         """Set once the connection is lost."""
         self._address = address
@@ -75,7 +79,7 @@ class NatsConnection:
         self._subscription: Any = None
         self._requests = 0
         self._answers: dict[str, Callable[[Message], None]] = {}
-        self._unanswered: set[asyncio.Future[list[Message]]] = set()
+        self._unanswered: dict[asyncio.Future[list[Message]], str] = {}
         self._arrived = asyncio.Event()
         self._has_begun = False
         self._fault: Exception | None = None
@@ -136,12 +140,21 @@ class NatsConnection:
         """Returns once the server has subscribed it. Raises EOFError or SourceError."""
         try:
             subscription = await self._client.subscribe(subject)
-            # nats-py writes a ping ahead of what it has gathered, so only the second one follows the subscription.
+        except self._error_class as error:
+            raise self._lost(error) from None
+        await self.settle()
+        return subscription
+
+    async def settle(self) -> None:
+        """Returns once the server has done, or refused, everything that was sent. Raises EOFError or SourceError."""
+        try:
+            # nats-py writes a ping ahead of what it has gathered, so only the second one follows that.
             await self._client.flush(REQUEST_SECONDS)
             await self._client.flush(REQUEST_SECONDS)
         except self._error_class as error:
             raise self._lost(error) from None
-        return subscription
+        if self._fault is not None:
+            raise self._fault
 
     async def unsubscribe(self) -> None:
         """Nothing comes to an inbox of this connection any more. Raises EOFError."""
@@ -196,7 +209,7 @@ class NatsConnection:
                 answer.set_result(parts)
 
         self._answers[reply] = on_answer
-        self._unanswered.add(answer)
+        self._unanswered[answer] = subject.lower()
         try:
             await self.publish(subject, data, reply, headers)
             async with asyncio.timeout(seconds):
@@ -204,7 +217,7 @@ class NatsConnection:
         except TimeoutError:
             raise SourceError(f"no answer from {subject}{self._because()}") from None
         finally:
-            self._unanswered.discard(answer)
+            del self._unanswered[answer]
             del self._answers[reply]
 
     async def wait(self, seconds: float | None = None) -> bool:
@@ -269,9 +282,17 @@ class NatsConnection:
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = str(error) or type(error).__name__
-        if _DENIED in self._last_error:
-            # The connection stays, but what was asked for would never come.
-            self.end(SourceError(self._last_error))
+        found = _DENIED.search(self._last_error)
+        if found is None:
+            return
+        # The connection stays, but what was asked for would never come.
+        if found[1] == "subscription":
+            self.end(SourceError(f"{self._last_error}; allow it in the permissions of the user"))
+            return
+        self.denied.add(found[2])
+        for answer, subject in self._unanswered.items():
+            if subject == found[2] and not answer.done():
+                answer.set_exception(SourceError(f"{self._last_error}; allow it in the permissions of the user"))
 
     async def _on_closed(self) -> None:
         error = self._client.last_error

@@ -18,6 +18,7 @@ from observability.cluster.frame_receiver import FrameReceiver
 from observability.cluster.lanes import LaneReceiver
 from observability.cluster.link import Link
 from observability.cluster.questions import Questions
+from observability.cluster.server_check import check_edge_access
 from observability.config.config import Config
 from observability.errors import HubUnavailable
 from observability.memory.mapping import ProcessState
@@ -41,6 +42,7 @@ class EdgeProcess(ServerProcess):
         slot, clock = context.slot, HostClock()
         counters = slot.counters()
         self._link = Link(desk, clock)
+        self._link.add_opener(lambda connection: check_edge_access(connection, desk))
         self._questions = Questions(self._link)
         self._receiver = FrameReceiver(
             self._link,
