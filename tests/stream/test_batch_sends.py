@@ -136,6 +136,19 @@ def test_the_last_member_takes_the_index_of_a_removed_one(scene: Scene) -> None:
     assert all(member.pair.has_nothing_to_read() for member in scene.members[:2])
 
 
+def test_aio_leaves_the_frame_of_a_number_that_is_closed_to_the_transport() -> None:
+    try:
+        context = WriteContext()
+    except OSError as error:
+        pytest.skip(f"the kernel gives no AIO: {error}")
+    scene = Scene(context, 3)
+    os.close(scene.members[1].pair.sender.detach())
+    assert scene.send() == [1] and scene.members[1].written == [FRAME]
+    assert [scene.members[index].pair.read(len(FRAME)) for index in (0, 2)] == [FRAME] * 2
+    scene.close()
+    context.close()
+
+
 def test_a_batch_reaches_those_behind_members_that_have_left(batches: Batches) -> None:
     scene = Scene(batches, MAX_BATCH)
     for index in (0, 1, 7, MAX_BATCH - 1):
