@@ -25,9 +25,9 @@ from observability.stream.io_uring import MAX_BATCH, SendBlock
 from observability.stream.views import View
 from observability.websocket.deflate import DeflateMemory
 
-# The loop runs between chunks, so that a REST answer waits for one chunk, which takes a little more than a millisecond,
-# and not for all clients. Each chunk costs about 50 us beside its sends: the loop finds little of itself in the caches.
-CHUNK_CLIENTS: Final = 240
+# The loop runs between chunks, so that a REST answer waits for one chunk, which takes about a millisecond, and not for
+# all clients. Each chunk costs about 50 us beside its sends: the loop finds little of itself in the caches.
+CHUNK_CLIENTS: Final = 200
 
 _FINAL_TEXT: Final = 0x81
 _RSV1: Final = 0x40
