@@ -43,10 +43,12 @@ class Made:
         )  # fmt: skip
         try:
             wait_until(lambda: all(_document_now(server, name) for name in RECORDED))
+            wait_until(lambda: "cannot be connected to" in str(server.get(f"/api/recordings/logs?time={MAX_NS}")))
             self.frames: dict[str, str] = {}
             with connect(server.websocket_url, open_timeout=TIMEOUT_SECONDS) as connection:
                 self._take_frame(connection)
-                for event in (ORDER, ALERT):
+                # A frame with the order has the alert too.
+                for event in (ALERT, ORDER):
                     _post_as_writer(server, event)
                 self.ordered = self._take_until(connection, "open_orders", 1)
                 _post_as_writer(server, {**FILL, "trade_id": "t1"})
