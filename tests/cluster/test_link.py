@@ -269,6 +269,38 @@ def test_a_message_that_is_no_frame_is_counted_and_the_next_one_shown(broker: Na
     run(main())
 
 
+def test_a_connection_that_ends_at_once_is_made_again_after_a_longer_pause_each_time(broker: NatsServer) -> None:
+    async def main() -> None:
+        link = Link(desk_at(broker.port, "short"), HostClock())
+        loop, times = asyncio.get_running_loop(), []
+
+        async def open_and_end(connection: NatsConnection) -> None:
+            times.append(loop.time())
+            loop.call_later(0.01, connection.end, EOFError("no"))
+
+        link.add_opener(open_and_end)
+        link.start()
+        await until(lambda: len(times) == 4)
+        await link.close()
+        # Pauses of 0.1, 0.2 and 0.4 s.
+        assert times[3] - times[0] > 0.65
+
+    run(main())
+
+
+def test_a_connection_that_is_lost_while_it_is_opened_ends_a_start_with_one_line(broker: NatsServer) -> None:
+    async def lose(connection: NatsConnection) -> None:
+        raise EOFError("the connection was lost")
+
+    async def main() -> None:
+        link = Link(desk_at(broker.port, "short"), HostClock())
+        link.add_opener(lose)
+        with pytest.raises(SourceError, match="the connection was lost"):
+            await link.open()
+
+    run(main())
+
+
 def test_a_follower_of_rows_does_not_begin_again_at_a_server_that_is_behind(broker: NatsServer) -> None:
     async def main() -> None:
         desk = desk_at(broker.port, "rows")

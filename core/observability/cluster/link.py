@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -76,7 +77,7 @@ class Link:
         self._openers.append(opener)
 
     async def open(self) -> None:
-        """Makes a connection, and checks the servers. Raises OSError, EOFError or SourceError."""
+        """Makes a connection, and checks the servers. Raises OSError or SourceError."""
         connection = NatsConnection(self.desk.address, self._is_queued, PING_SECONDS)
         self._inboxes.clear()
         self._fastest_ns = NS_PER_S
@@ -90,6 +91,8 @@ class Link:
             await connection.close()
             if isinstance(error, TimeoutError) and not str(error):
                 raise SourceError(f"no answer within {OPEN_SECONDS:g} s") from None
+            if isinstance(error, EOFError):
+                raise SourceError(str(error)) from None
             raise
         self.connection, self.trouble = connection, None
         self.connections += 1
@@ -141,18 +144,24 @@ class Link:
             if self.connection is None:
                 try:
                     await self.open()
-                except (OSError, EOFError, SourceError) as error:
+                except (OSError, SourceError) as error:
                     self._note(str(error) or repr(error))
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LAST_PAUSE_SECONDS)
                     continue
                 logger.info("connected to the NATS servers of desk %s", self.desk.name)
             assert self.connection is not None
-            pause = FIRST_PAUSE_SECONDS
+            made = time.monotonic()
             await self._hold(self.connection)
             lost, self.connection = self.connection, None
             self._note(str(lost.fault))
             await lost.close()
+            if time.monotonic() - made > LAST_PAUSE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            else:
+                # What ended it may do so again at once.
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
     async def _hold(self, connection: NatsConnection) -> None:
         """Returns once a connection is lost; until then it measures the servers' clock again and again."""

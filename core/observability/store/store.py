@@ -108,6 +108,11 @@ class Store:
         """Lets `ship` write the rows of each commit to the log of a desk before. Call it before `start`."""
         self._writer.ship = ship
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether rows are those of a desk, which another hub has, too, once they are in its log."""
+        return self._writer.ship is not None
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the writer and the reader. Call it on the loop's thread."""
         self._loop = loop

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from hub_run import NOON, D, HubRun, S, fill, in_data_directory, order, read_table
+from observability.errors import StoreError
 from observability.events import Alert, Equity
 from observability.ingest.gate import Verdict
 from observability.memory.layout import ALERTS_LANE, TRADES_LANE
 from observability.metrics.market.bar_table import Bar
 from observability.snapshot.frames import Frame, Stamp
 from observability.store.file import DATABASE_NAME
+from observability.store.writer import PendingRow, Shipped
 
 
 def test_a_fill_is_announced_only_once_it_is_on_disk() -> None:
@@ -34,6 +37,36 @@ def test_a_fill_is_announced_only_once_it_is_on_disk() -> None:
         ((lane, seq, symbol, document),) = run.announced
         shown = document()
         assert (lane, seq, symbol, shown["trade_id"], "durable" in shown) == (TRADES_LANE, 1, "AAPL", "t1", False)
+        await run.stop(is_clean=True)
+
+    in_data_directory(script)
+
+
+def test_the_hub_of_a_desk_announces_nothing_that_the_log_has_not_taken() -> None:
+    async def script(directory: Path) -> None:
+        run = HubRun(directory)
+        store = run.persistence.store
+        assert store is not None
+        is_taken = threading.Event()
+
+        def ship(rows: Sequence[PendingRow]) -> Shipped:
+            if not is_taken.is_set():
+                raise StoreError("no answer")
+            return Shipped(len(rows), ("c", 0, "1"))
+
+        store.ship_by(ship)
+        await run.start()
+        run.bus.publish(fill(1))
+        faulted = asyncio.Event()
+        store.add_fault_listener(lambda _: faulted.set())
+        await faulted.wait()
+        # One that waits, and one that comes while there is a fault.
+        run.bus.publish(fill(2))
+        assert run.announced == []
+        is_taken.set()
+        await run.written()
+        announced = [(document()["trade_id"], "durable" in document()) for _, _, _, document in run.announced]
+        assert announced == [("t1", False), ("t2", False)]
         await run.stop(is_clean=True)
 
     in_data_directory(script)

@@ -49,6 +49,8 @@ class Seen:
     """By edge and frame, when the first client got it, by the monotonic clock."""
     delays_ms: dict[str, float] = field(default_factory=dict)
     """By frame, from its timestamp until the first client of any edge had it."""
+    entries_at: dict[str, float] = field(default_factory=dict)
+    """By name of a trade, when the first client got it, by the monotonic clock."""
     received: int = 0
     """Frames that clients got."""
     lost_connections: int = 0
@@ -215,6 +217,8 @@ class Crowd:
                 # The desk's own; or one that was sent again, and is told again with a higher count.
                 name = ""
             self.seen.history.add_entry(f"{kind}s", message["seq"], name)
+            if kind == "trade":
+                self.seen.entries_at.setdefault(name, time.monotonic())
             return "entry", f"{kind}s", message["prev"], message["seq"]
         if kind == "connected":
             return kind, message.get("recovered")

@@ -62,6 +62,8 @@ RESTART_SECONDS = 0.5
 # another one to lead.
 PATIENCE_SECONDS = 40.0
 AWAY_SECONDS = 30.0
+# Without a new frame for so long, nothing more happens until there is one.
+CALM_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 QUIET_SECONDS = 30.0
 SETTLE_SECONDS = 120.0
@@ -136,6 +138,27 @@ def epoch_of(address: tuple[str, int]) -> str:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return str(answered(address, "/api/metrics/current")["epoch"])
     return ""
+
+
+def figures_of(address: tuple[str, int]) -> str:
+    """Returns what an edge says of its frames since it was started."""
+    try:
+        connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    frames = _figure(text, "cluster_frames_received_total") or 1.0
+    cpu = {role: _figure(text, f'process_cpu_seconds_total{{role="{role}"') for role in ("edge", "worker")}
+    return (
+        f"{frames:.0f} frames of {_figure(text, 'cluster_received_bytes_total') / frames:.0f} bytes, "
+        f"{_figure(text, 'websocket_messages_sent_total') / frames:.0f} messages each, CPU per frame: "
+        + ", ".join(f"{role} {seconds / frames * 1000:.2f} ms" for role, seconds in cpu.items())
+    )
+
+
+def _figure(text: str, start: str) -> float:
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(start))
 
 
 def trades_of(address: tuple[str, int]) -> list[dict[str, Any]]:
@@ -240,6 +263,8 @@ class Senders:
         self.history = history
         self.retries = 0
         self.events = 0
+        self.sent_at: dict[str, float] = {}
+        """By name of a trade, when it was first sent, by the monotonic clock."""
         self._edges = itertools.cycle(edges)
         self.twin = twin
         self._is_open = threading.Event()
@@ -325,7 +350,9 @@ class Senders:
                     return
                 names = [f"burst-{number}-{batch}-{each}" for each in range(BURST)]
                 self.history.sent["trades"].update(names)
-                self.deliver([self._fill(name, number, rng) for name in names])
+                fills = [self._fill(name, number, rng) for name in names]
+                self.sent_at |= dict.fromkeys(names, time.monotonic())
+                self.deliver(fills)
                 self.history.acknowledged["trades"].update(names)
         except Exception as error:
             self.fault = repr(error)
@@ -447,6 +474,7 @@ class Storm:
         opened.callback(self.senders.join)
         opened.callback(self.senders.abandon)
         self._crowds: list[CrowdProcess] = []
+        self.figures: dict[str, str] = {}
         self._heals: list[tuple[float, int, str, Heal]] = []
         self._numbers = itertools.count()
         self._restart_at: dict[str, float] = {}
@@ -455,7 +483,7 @@ class Storm:
         self._epoch = ""
         self._disturbed_at: float | None = None
         """When something happened to the hub that led; None if nothing has since the last change."""
-        self._silent_since = 0.0
+        self._silent_since = self._disturbed_until = 0.0
         self._patience = PATIENCE_SECONDS + 2 * given.lease
 
     def run(self, opened: contextlib.ExitStack) -> list[Seen]:
@@ -482,7 +510,8 @@ class Storm:
         menu = self._menu()
         while time.monotonic() < end and not self.history.faults:
             self._turn()
-            if time.monotonic() >= next_at:
+            # They have to come to rest now and then, for what is to be seen after it.
+            if time.monotonic() >= next_at and time.monotonic() - self._silent_since < CALM_SECONDS:
                 next_at = time.monotonic() + self._rng.uniform(*PAUSE_SECONDS)
                 self._disturb(menu)
         return self._finish()
@@ -513,6 +542,8 @@ class Storm:
         return [each for each in found if self._given.only in each.name]
 
     def _disturb(self, menu: list[Disturbance]) -> None:
+        if not menu:
+            return
         chosen = self._rng.choices(menu, [each.weight for each in menu])[0]
         if chosen.takes_quorum and (self._is_quorum_taken or not self._is_complete()):
             return
@@ -677,7 +708,9 @@ class Storm:
                     break
         self.counts.longest_silence = max(self.counts.longest_silence, newest_at - self._silent_since)
         self._silent_since = max(self._silent_since, newest_at)
-        if time.monotonic() - self._silent_since > self._patience:
+        if any(name for _, _, name, _ in self._heals):
+            self._disturbed_until = time.monotonic()
+        if time.monotonic() - max(self._silent_since, self._disturbed_until) > self._patience:
             self.history.faults.append(Fault("silence", f"no client has had a new frame for {self._patience:g} s"))
 
     def _on_change(self, *, is_other: bool) -> None:
@@ -745,6 +778,7 @@ class Storm:
             self._expect("trades", {each["trade_id"]: trade_terms(each) for each in trades}, expected)
             self.history.stored["trades"] = [each["trade_id"] for each in trades]
             self._settle()
+            self.figures = {f"edge {name}": figures_of(edge.address) for name, edge in self._edges.items()}
         return [crowd.finish() for crowd in self._crowds]
 
     def _settle(self) -> None:
@@ -827,6 +861,8 @@ def report(storm: Storm, seen: list[Seen], seconds: float) -> None:
     others, everywhere = gaps(seen, counts.stalls)
     changes, returns = (", ".join(f"{each:.1f}" for each in sorted(all_)) for all_ in (counts.changes, counts.returns))
     acknowledged = {lane: len(names) for lane, names in history.acknowledged.items()}
+    sent_at = storm.senders.sent_at
+    times = [(at - sent_at[name]) * 1000 for each in seen for name, at in each.entries_at.items() if name in sent_at]
     lines = {
         "happened": f"{counts.disturbances.total()}: {dict(counts.disturbances.most_common())}",
         "restarts": dict(counts.restarts),
@@ -842,6 +878,8 @@ def report(storm: Storm, seen: list[Seen], seconds: float) -> None:
         "between frames": f"{quantiles(everywhere)} s",
         "one stalled": f"{len(counts.stalls)} times; between frames at the other edges meanwhile {quantiles(others)} s",
         "tick to client": f"{quantiles(delays)} ms",
+        "event to client": f"{quantiles(times)} ms, a batch of {BURST} fills on the lane of trades",
+        **storm.figures,
         "load": f"{os.getloadavg()[1]:.1f}, {seconds:.0f} s",
     }
     for name, text in lines.items():

@@ -336,9 +336,10 @@ class Journal:
         self._store.put(statement, row)
 
     def _announce_when_durable(self, news: Trade | Announcement) -> None:
-        """Announces once everything written so far is on disk; at once if there is no store or it cannot write."""
+        """Announces once everything written so far is on disk; at once if there is no store, or if it cannot write and
+        no other hub numbers the same events."""
         store = self._store
-        if store is None or store.fault is not None:
+        if store is None or (store.fault is not None and not store.is_shipped):
             self._announce(news, is_durable=store is None)
         else:
             self._pending.append((store.position, news))
@@ -352,7 +353,8 @@ class Journal:
             self._announce(pending.popleft()[1], is_durable=True)
 
     def _on_fault(self, fault: str | None) -> None:
-        if fault is not None:
+        # The next hub of a desk would announce with other numbers what is not in its log.
+        if fault is not None and self._store is not None and not self._store.is_shipped:
             # Clients that watch a running system need the events all the same, and to know that they may be lost.
             while self._pending:
                 self._announce(self._pending.popleft()[1], is_durable=False)
