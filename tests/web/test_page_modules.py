@@ -115,6 +115,8 @@ def test_a_figure_reads_as_zero_only_if_it_is(value: float | None, text: str) ->
         ([0.1, 0.1 + 0.2], 0.3, "0.29999999999999999"),
         ([1.005, 1.0], 1.0, "1.000"),
         ([], 1.5, "1.50"),
+        ([], 200.0458064516129, "200.0458065"),
+        ([], 1.2e-9, "0.0000000012"),
         ([1.5], None, "\u2013"),
     ],
 )
@@ -122,6 +124,14 @@ def test_a_price_has_as_many_decimals_as_its_symbol(prices: list[float], value: 
     noted = ", ".join(json.dumps(each) for each in ["A", *prices])
     made = f"(p => {{ p.note({noted}); return p.price('A', {json.dumps(value)}); }})(new m.Precision())"
     assert run("format.js", made if prices else f"new m.Precision().price('A', {json.dumps(value)})") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00026, "0.26 \u00b5s"), (0, "0 ms"), (0.042, "0.042 ms"), (1.31, "1.31 ms"), (1400, "1.40 s")],
+)
+def test_a_duration_has_a_unit_in_which_it_is_short(value: float, text: str) -> None:
+    assert run("format.js", f"m.milliseconds({value})") == text
 
 
 def test_a_small_volume_is_not_shown_as_zero() -> None:

@@ -31,7 +31,7 @@
 //
 //   app.go(id, params)      goes to a view
 //   app.setParams(params)   changes the address of this one, without a new entry, and returns all its parameters
-//   app.time(value), app.dateTime(value)     times in the chosen zone
+//   app.time(value), app.dateTime(value), app.shortTime(value)     times in the chosen zone; the last with the day if that is another
 //   app.ask(question, show, fail)            awaits a promise and shows it, unless the view has gone meanwhile
 //   app.document(name)                       one of the server's documents, as of now or of the past moment that is shown
 //   app.before(range, ms)                    fields of a history question: before now, or before the past moment that is shown
@@ -125,6 +125,13 @@ class App {
 
   dateTime(value, options) {
     return format.dateTime(value, this.settings.zone, options);
+  }
+
+  /** Returns a time of day, with the day before it unless that is the day of the figures shown. */
+  shortTime(value, options) {
+    if (!value) return format.DASH;
+    const day = this.dateTime(value).slice(0, 10), today = this.dateTime(this.feed.now).slice(0, 10);
+    return day === today ? this.time(value, options) : `${day.slice(5)} ${this.time(value)}`;
   }
 
   /** Shows the result of a promise, or the ApiError, unless another view is shown by then. */

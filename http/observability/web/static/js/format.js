@@ -56,6 +56,9 @@ function decimalsOf(value) {
   return Math.min(MAX_DECIMALS, Math.max(0, (point < 0 ? 0 : mantissa.length - point - 1) - Number(exponent)));
 }
 
+// The decimals of ten digits: more of an average of prices, as 200.0458064516129, are noise, and a table would cut them off.
+const decimalsShown = value => value === 0 ? 2 : 9 - Math.floor(Math.log10(Math.abs(value)));
+
 // Says whether so many decimals are enough. The double next to a quotient of whole numbers is that of the decimal text.
 function hasDecimals(value, decimals) {
   const scale = 10 ** decimals, whole = Math.round(value * scale);
@@ -87,8 +90,8 @@ export class Precision {
   price(symbol, value, extra = 0) {
     if (!isKnown(value)) return DASH;
     const known = this.bySymbol.get(symbol);
-    const digits = Math.min(MAX_DECIMALS, known === undefined ? Math.max(2, decimalsOf(value)) : Math.max(known, 2) + extra);
-    return number(value, digits);
+    const digits = known === undefined ? Math.max(2, Math.min(decimalsOf(value), decimalsShown(value))) : Math.max(known, 2) + extra;
+    return number(value, Math.min(MAX_DECIMALS, digits));
   }
 }
 
@@ -105,9 +108,11 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor(whole % 86400 / 3600)} h`;
 }
 
-/** Returns milliseconds with three significant digits: 0.042 ms, 1.31 ms, 250 ms, 1.4 s. */
+/** Returns milliseconds with three significant digits: 0 ms, 0.26 µs, 0.042 ms, 1.31 ms, 250 ms, 1.4 s. */
 export function milliseconds(value) {
   if (!isKnown(value)) return DASH;
+  if (value === 0) return "0 ms";
+  if (Math.abs(value) < 0.001) return `${number(1000 * value, 2)} µs`;
   if (value >= 1000) return `${number(value / 1000, 2)} s`;
   return `${number(value, value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3)} ms`;
 }

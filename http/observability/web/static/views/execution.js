@@ -59,7 +59,7 @@ function mount(root, app, params) {
   const leg = () => wanted.leg in LEGS && wanted.leg !== "reported_by_fills" ? wanted.leg : SEND_TO_ACK;
   const heatNote = h("p", { class: "note", text: "Line: median. Dashes: 99th percentile." });
   const legs = new Table({ label: "Latency by leg", key: row => row.id, empty: "No order yet.", maxRows: 8, onopen: row => { if (row.id !== "reported_by_fills") choose({ leg: row.id }); }, columns: [
-    { id: "leg", title: "Leg", width: "minmax(130px, 2fr)", value: row => row.title },
+    { id: "leg", title: "Leg", width: "minmax(130px, 2.6fr)", value: row => row.title },
     { id: "n", title: "n", width: "minmax(44px, 0.6fr)", isNumber: true, value: row => row.n, text: row => count(row.n), hint: row => row.n_negative ? `${row.n_negative} were below zero, where clocks disagree; they are in no percentile` : null },
     ...["p50", "p90", "p95", "p99", "p999", "max"].map((name, at) => ({ id: name, title: name === "p999" ? "p99.9" : name, width: "minmax(60px, 1fr)", isNumber: true,
       value: row => row[`${name}_ms`], text: row => milliseconds(row[`${name}_ms`]), minWidth: [0, 620, 540, 0, 700, 460][at] })),

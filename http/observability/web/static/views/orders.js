@@ -148,13 +148,6 @@ function mount(root, app, params) {
   };
 }
 
-// A time of today has no date.
-function moment(app, value, options) {
-  if (!value) return DASH;
-  const day = app.dateTime(value).slice(0, 10), today = app.feed.snapshot ? app.dateTime(app.feed.snapshot.timestamp).slice(0, 10) : day;
-  return day === today ? app.time(value, options) : `${day.slice(5)} ${app.time(value)}`;
-}
-
 // What the lists of orders and trades share: rows by key, newest first, from pages of the server and from the lanes.
 class Part {
   constructor(app) {
@@ -279,8 +272,8 @@ class OrdersPart extends Part {
       onopen: row => this.onopen(row.order_id, row.symbol),
       onrange: () => this.loadAtEnd(),
       columns: [
-        { id: "created", title: "Time", width: "96px", value: row => row.created, text: row => moment(app, row.created, { hasMs: true }), hint: row => app.dateTime(row.created, { hasMs: true }), minWidth: 420 },
-        { id: "symbol", title: "Symbol", width: "minmax(64px, 1.2fr)", value: row => row.symbol },
+        { id: "created", title: "Time", width: "96px", value: row => row.created, text: row => app.shortTime(row.created, { hasMs: true }), hint: row => app.dateTime(row.created, { hasMs: true }), minWidth: 420 },
+        { id: "symbol", title: "Symbol", width: "minmax(64px, 1.8fr)", value: row => row.symbol },
         { id: "side", title: "Side", width: "38px", value: row => row.side, className: row => sideTone(row.side) },
         { id: "quantity", title: "Quantity", width: "minmax(54px, 0.8fr)", isNumber: true, value: row => row.quantity, text: row => quantity(row.quantity) },
         { id: "filled_quantity", title: "Filled", width: "minmax(54px, 0.8fr)", isNumber: true, value: row => row.filled_quantity, text: row => quantity(row.filled_quantity), minWidth: 420 },
@@ -293,7 +286,7 @@ class OrdersPart extends Part {
         { id: "slippage_bps", title: "Slippage", about: "Against the arrival price, in basis points; a cost when positive", width: "66px", isNumber: true, value: row => row.slippage_bps, text: row => number(row.slippage_bps, 1), className: row => tone(-row.slippage_bps), minWidth: 900 },
         { id: "latency_ms", title: "Latency", about: "From pending_new to acknowledgement", width: "72px", isNumber: true, value: row => row.latency_ms, text: row => milliseconds(row.latency_ms), minWidth: 980 },
         { id: "order_id", title: "Order", width: "minmax(70px, 1fr)", value: row => row.order_id, hint: row => row.order_id, minWidth: 1100 },
-        { id: "updated", title: "Updated", width: "96px", value: row => row.updated, text: row => moment(app, row.updated, { hasMs: true }), minWidth: 1240 },
+        { id: "updated", title: "Updated", width: "96px", value: row => row.updated, text: row => app.shortTime(row.updated, { hasMs: true }), minWidth: 1240 },
       ] });
   }
 
@@ -378,8 +371,8 @@ class TradesPart extends Part {
       onopen: row => row.order_id && this.onopen(row.order_id, row.symbol),
       onrange: () => this.loadAtEnd(),
       columns: [
-        { id: "timestamp", title: "Time", width: "96px", value: row => row.timestamp, text: row => moment(app, row.timestamp, { hasMs: true }), hint: row => app.dateTime(row.timestamp, { hasMs: true }), minWidth: 420 },
-        { id: "symbol", title: "Symbol", width: "minmax(64px, 1.2fr)", value: row => row.symbol },
+        { id: "timestamp", title: "Time", width: "96px", value: row => row.timestamp, text: row => app.shortTime(row.timestamp, { hasMs: true }), hint: row => app.dateTime(row.timestamp, { hasMs: true }), minWidth: 420 },
+        { id: "symbol", title: "Symbol", width: "minmax(64px, 1.8fr)", value: row => row.symbol },
         { id: "side", title: "Side", width: "38px", value: row => row.side, className: row => sideTone(row.side) },
         { id: "quantity", title: "Quantity", width: "minmax(54px, 0.8fr)", isNumber: true, value: row => row.quantity, text: row => quantity(row.quantity) },
         { id: "price", title: "Price", width: "minmax(62px, 0.9fr)", isNumber: true, value: row => row.price, text: row => price(row, row.price) },
@@ -497,7 +490,7 @@ function detailPart(app, close) {
       const said = step.isFill
         ? h("span", { class: step.status === "busted" ? "down" : "up", text: `fill ${quantity(step.quantity)} at ${price(step.price)}${step.liquidity ? `, ${step.liquidity}` : ""}${step.status ? `, ${step.status}` : ""}` })
         : h("span", { class: TONES[step.status] ?? "info", text: words(step.status) });
-      return h("li", {}, h("time", { class: "num dim", datetime: step.at, title: app.dateTime(step.at, { hasMs: true }), text: moment(app, step.at, { hasMs: true }) }),
+      return h("li", {}, h("time", { class: "num dim", datetime: step.at, title: app.dateTime(step.at, { hasMs: true }), text: app.shortTime(step.at, { hasMs: true }) }),
         h("span", { class: "num dim gap", text: gap }), h("span", {}, said, step.reason && !step.isFill ? h("span", { class: "dim", text: `: ${step.reason}` }) : null));
     }));
     write(complete, life.complete ? "" : "Earlier reports or fills are no longer in memory.");
