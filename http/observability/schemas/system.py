@@ -379,7 +379,7 @@ DESK: Final = record(
                 {
                     **_HOST,
                     "records_behind": count("Commits that it lacks; null without a store.", 0, null=True),
-                    "seconds_behind": number("For how long it has lacked some.", 0.0, null=True),
+                    "seconds_behind": number("For how long it has lacked some.", 0.0, "s", null=True),
                 },
             ),
             "Hubs that stand by.",
