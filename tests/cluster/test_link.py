@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from cutting_proxy import CuttingProxy
 from desk_links import desk_at, link_to, run, until
@@ -297,6 +298,26 @@ def test_a_connection_that_is_lost_while_it_is_opened_ends_a_start_with_one_line
         link.add_opener(lose)
         with pytest.raises(SourceError, match="the connection was lost"):
             await link.open()
+
+    run(main())
+
+
+def test_of_two_answers_to_one_question_the_first_counts(broker: NatsServer) -> None:
+    async def main() -> None:
+        link = Link(desk_at(broker.port, "two"), HostClock())
+        await link.open()
+        assert link.connection is not None
+        async with broker.client() as client:
+
+            async def reply(message: Msg) -> None:
+                await client.publish(message.reply, b"1")
+                await client.publish(message.reply, b"2")
+
+            await client.subscribe("two.question", cb=reply)
+            await client.flush()
+            answers = await asyncio.gather(*(link.connection.ask("two.question", b"") for _ in range(20)))
+        assert [[message.data for message in answer] for answer in answers] == [[b"1"]] * 20
+        await link.close()
 
     run(main())
 

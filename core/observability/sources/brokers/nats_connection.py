@@ -204,8 +204,11 @@ class NatsConnection:
         answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
 
         def on_answer(message: Message) -> None:
+            if answer.done():
+                # Servers that are about to form a cluster may answer twice.
+                return
             parts.append(message)
-            if len(parts) >= parts_of(parts[0]) and not answer.done():
+            if len(parts) >= parts_of(parts[0]):
                 answer.set_result(parts)
 
         self._answers[reply] = on_answer
