@@ -48,7 +48,6 @@ def test_a_sender_with_too_many_unanswered_messages_is_not_read_from(start_inges
 
 def test_a_sender_that_is_not_read_from_is_not_considered_silent(start_ingest: MakeIngestServer) -> None:
     server = start_ingest(heartbeat_seconds=0.05, durable_seconds=WAIT_SECONDS)
-    server.http.call(server.endpoint.start)
     with server.sender() as sender:
         (client,) = server.endpoint.clients.values()
         beats: list[None] = []

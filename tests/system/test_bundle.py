@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from browser import browser_page
 from desk_page import resize
 from hosts import post, wait_until
-from observability.clocks.timestamps import MAX_NS
+from observability.clocks.timestamps import MAX_NS, format_iso_ms
 from observability.recorder.bundle import CHAIN_NAME
 from observability.rest.published import RECORDED
 from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
@@ -37,6 +38,8 @@ class Made:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "incident.bundle"
+        # Before the source could not be connected to, which the log says, and whole seconds before the frames below.
+        self.began = format_iso_ms(time.time_ns())
         server = Server(
             DATA_DIR=str(folder / "data"), LOG_DIR=str(folder / "logs"), API_TOKENS=f"write:{SECRET}",
             SOURCES=f"nats://user:{SECRET}@127.0.0.1:1/?subjects=s",
@@ -56,7 +59,7 @@ class Made:
             wait_until(lambda: (server.get("/api/recordings")["end_time"] or "") >= last)
             # While the server runs.
             ran = run_command(
-                "bundle", "--data-dir", str(folder / "data"), "--from", min(self.frames), "--to", "now",
+                "bundle", "--data-dir", str(folder / "data"), "--from", self.began, "--to", "now",
                 "--output", str(self.file), LOG_DIR=str(folder / "logs"), API_TOKENS=f"write:{SECRET}",
                 SOURCES=f"nats://user:{SECRET}@127.0.0.1:1/?subjects=s",
             )  # fmt: skip
@@ -147,7 +150,7 @@ def test_a_bundle_answers_as_of_the_moment_that_is_asked_for(made: Made) -> None
         life = server.get(f"/api/orders/o?time={made.ordered}")
         found = server.get(f"/api/recordings/documents/execution_quality?time={last}")
         lines = server.get(f"/api/recordings/logs?time={last}&level=warning")["logs"]
-        question = {"start_time": first, "end_time": last, "interval": "1s", "metric_types": ["strategy"]}
+        question = {"start_time": made.began, "end_time": last, "interval": "1s", "metric_types": ["strategy"]}
         curve = post(server, "/api/metrics/history", question)
     assert states == [([], []), (["new"], ["no quotes"]), (["filled"], ["no quotes"])]
     assert ([report["status"] for report in life["reports"]], life["fills"]) == (["new"], [])
