@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Gives each process of `pytest -n 2` whole files, whose tests share servers, one after the other in their order.
+    """Gives each process of `pytest -n 3` whole files, whose tests share servers, one after the other in their order.
     In the order of pytest-xdist, by the number of tests, a file of few and long ones would be the last."""
     from xdist.scheduler import LoadFileScheduling
 
