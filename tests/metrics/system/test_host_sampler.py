@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
@@ -48,6 +49,18 @@ def test_a_sample_counts_the_files_that_are_open(tmp_path: Path) -> None:
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def test_a_host_that_cannot_be_read_now_is_named_and_sampled_again_later(tmp_path: Path) -> None:
+    sampler = HostSampler(tmp_path, unlimited(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="/proc/stat cannot be read"):
+            sampler.sample()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert sampler.sample().num_fds >= 3
 
 
 def test_a_busy_process_shows_in_the_cpu_figures(tmp_path: Path) -> None:

@@ -87,16 +87,18 @@ class HostSampler:
         if not _HAS_PROCFS:
             return self._process.memory_info().rss, self._process.num_threads()
         # proc_pid_stat(5): behind the name, in which anything may stand, the fields from the third on.
-        fields = read_file("/proc/self/stat").rpartition(")")[2].split()
+        fields = _read_procfs("self/stat").rpartition(")")[2].split()
         return int(fields[21]) * _PAGE_BYTES, int(fields[17])
 
     def _cpu_percents(self) -> tuple[float | None, float]:
         """Returns the shares of the host or container, and of this process, since the last call."""
         now_ns, process_cpu_ns = self._mono_ns(), time.process_time_ns()
         elapsed_ns = now_ns - self._sampled_ns
+        # Before anything is noted: if it raises, the next sample is of both intervals.
+        host_percent = self._host_cpu_percent(now_ns, elapsed_ns / NS_PER_S)
         process = (process_cpu_ns - self._process_cpu_ns) / elapsed_ns * 100 if elapsed_ns > 0 else 0.0
         self._process_cpu_ns = process_cpu_ns
-        return self._host_cpu_percent(now_ns, elapsed_ns / NS_PER_S), round(process, 1)
+        return host_percent, round(process, 1)
 
     def _host_cpu_percent(self, now_ns: int, elapsed_seconds: float) -> float | None:
         host_cpu, group_cpu = _host_cpu(), self._cgroup.cpu_seconds()
@@ -111,9 +113,17 @@ class HostSampler:
 # A third of the cost of what psutil reads of the same files, each second.
 
 
+def _read_procfs(name: str) -> str:
+    """Returns the text of a file. Raises OSError, also where the process has no descriptor left."""
+    text = read_file(f"/proc/{name}")
+    if not text:
+        raise OSError(f"/proc/{name} cannot be read")
+    return text
+
+
 def _host_memory() -> tuple[int, int]:
     """Returns the memory of the host, and what of it is available, in bytes."""
-    found = _MEMORY.search(read_file("/proc/meminfo")) if _HAS_PROCFS else None
+    found = _MEMORY.search(_read_procfs("meminfo")) if _HAS_PROCFS else None
     if found is None:
         memory = psutil.virtual_memory()
         return memory.total, memory.available
@@ -125,7 +135,7 @@ def _host_cpu() -> tuple[float, float]:
     callers."""
     if _HAS_PROCFS:
         # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal; guest times behind them are part of user.
-        user, nice, system, idle, waiting, *others = map(int, read_file("/proc/stat").split(None, 9)[1:9])
+        user, nice, system, idle, waiting, *others = map(int, _read_procfs("stat").split(None, 9)[1:9])
         busy = user + nice + system + sum(others)
         return busy, busy + idle + waiting
     times = psutil.cpu_times()
