@@ -46,13 +46,15 @@ STRATEGIES = st.sampled_from(("alpha", "beta"))
 VENUES = st.sampled_from(("", "", "", "XNAS"))
 # The milliseconds until the next tick: within a second, until prices are stale, and beyond the end of the day.
 TICK_MS = st.sampled_from((0, 1, 100, 100, 700, 6_000, 43_200_000))
-QUOTES = st.builds(Quote, SYMBOLS, PRICES.map(float), PRICES.map(float), st.just(1.0), st.sampled_from((1.0, 2.0)))
+QUOTES = st.builds(
+    Quote, SYMBOLS, PRICES.map(float), PRICES.map(float), st.just(1.0), st.sampled_from((1.0, 2.0)), VENUES
+)
 FILLS = st.builds(
     Fill, st.just("t"), SYMBOLS, st.sampled_from(("buy", "sell")), st.integers(1, 3).map(D), PRICES, st.just("o"),
     st.sampled_from((D(0), D("0.25"))), strategy=STRATEGIES, venue=VENUES,
 )  # fmt: skip
 OTHERS = st.one_of(
-    st.builds(Print, SYMBOLS, PRICES.map(float), st.just(1.0)),
+    st.builds(Print, SYMBOLS, PRICES.map(float), st.just(1.0), venue=VENUES),
     st.builds(Cash, st.integers(1, 9).map(D), st.sampled_from(("deposit", "interest")), strategy=STRATEGIES),
     st.builds(Dividend, SYMBOLS, st.just(D("0.5"))),
     st.builds(Split, SYMBOLS, st.sampled_from((D(2), D("0.5"))), st.just(D(1))),

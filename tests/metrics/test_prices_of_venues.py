@@ -41,6 +41,25 @@ def test_a_best_that_ends_with_a_stale_quote_is_part_of_the_drawdown_without_a_t
     assert metrics["max_drawdown_recovered_time"] == "2012-06-21T12:00:09.500Z"
 
 
+def test_a_restart_marks_no_position_to_a_price_that_did_not_count() -> None:
+    desk = Desk()
+    desk.bus.publish_all([quote_at("A", 101, 103), quote_at("B", 98, 99)])
+    desk.fill(1, 100)
+    # The mid of the best, which is crossed, counts until 12:00:05, and not this print.
+    desk.bus.publish(Print("AAPL", 80.0, 1.0, venue="A", ts=NOON + S, ts_init=NOON + S))
+    restored = Desk()
+    restored.market.load(desk.market.save())
+    restored.strategy.load(desk.strategy.save())
+    for each in (desk, restored):
+        each.market.refresh(NOON + 2 * S)
+        metrics = each.tick(NOON + 2 * S)
+        assert (metrics["total_pnl"], metrics["max_drawdown"]) == (0.0, 0.0)
+        each.market.refresh(NOON + 6 * S)
+        metrics = each.tick(NOON + 6 * S)
+        assert (metrics["total_pnl"], metrics["max_drawdown"]) == (-20.0, 20.0)
+        assert metrics["max_drawdown_trough_time"] == "2012-06-21T12:00:05.000Z"
+
+
 MOVES = st.lists(
     st.tuples(
         st.sampled_from(["quote", "quote", "quote", "print", "fill"]),

@@ -100,6 +100,14 @@ def test_quotes_of_one_venue_and_prints_of_another_are_of_two_venues() -> None:
     assert (venues["B"]["bid"], venues["B"]["trades"], venues["B"]["last_price"]) == (None, 1, 10.5)
 
 
+def test_the_touch_keeps_its_sizes_as_a_print_of_a_second_venue_comes() -> None:
+    market = Market()
+    market.quote("A", 10.0, 11.0, sizes=(2.0, 3.0))
+    market.trade("B", 10.5)
+    metrics = market.shown()
+    assert (metrics["bid"], metrics["bid_size"], metrics["ask"], metrics["ask_size"]) == (10.0, 2.0, 11.0, 3.0)
+
+
 def test_what_came_before_the_second_venue_is_of_the_first() -> None:
     market = Market()
     market.quote("A", 10.0, 9.0)

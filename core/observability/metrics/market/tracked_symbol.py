@@ -494,8 +494,8 @@ class TrackedSymbol(JsonPart):
         first = next(iter(venues))
         first.is_heard = True
         first.feed.load_state(self.feed.to_state())
+        venues.combine(0, self.stale_after_ns)
         self._show_venues(quotes, prints)
-        venues.arrived_ns = quotes.arrived_ns
         # Every event is compared with these, and takes the way of those of several venues.
         self.quote_venue = self.print_venue = None
 
@@ -504,7 +504,7 @@ class TrackedSymbol(JsonPart):
         venues = self.venues
         assert venues is not None
         best, last = BestOrder(f"quotes of {self.symbol}"), TimeOrder(f"prints of {self.symbol}")
-        best.newest_ns, best.arrived_ns = quotes.newest_ns, quotes.arrived_ns
+        best.newest_ns, best.arrived_ns, best.is_lost = quotes.newest_ns, quotes.arrived_ns, venues.is_lost
         last.newest_ns, last.arrived_ns = prints.newest_ns, prints.arrived_ns
         self.quotes, self.prints = best, last
         figures = self.feed.figures
@@ -683,8 +683,7 @@ class TrackedSymbol(JsonPart):
         self.quote_venue, self.print_venue = state.venue_names
         if state.venues is not None:
             self.venues = SymbolVenues(self.symbol, self._feed_window_seconds)
-            self.venues.load_state(state.venues)
-            self.venues.expires_ns = 0
+            self.venues.load_state(state.venues, self.stale_after_ns)
             self._show_venues(self.quotes, self.prints)
         if now_ns < self.updated_ns - MAX_BACK_NS:
             self._go_back(now_ns)

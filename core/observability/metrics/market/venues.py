@@ -337,14 +337,17 @@ class SymbolVenues:
             None if self.printed is None else self.printed.name,
         )
 
-    def load_state(self, state: VenuesState) -> None:
-        """Restores the venues; the best is made with the next event or tick, as of the moments at which it changed."""
+    def load_state(self, state: VenuesState, stale_after_ns: int) -> None:
+        """Restores the venues, and the best of those that took part in it; what has become stale since is found with
+        the next event or tick, as of its moment."""
         for each in state.venues:
             venue = self.add(each.name)
             if venue is not None:
                 venue.load_state(each)
         self.quoted = self._by_name.get(state.quoted or "")
         self.printed = self._by_name.get(state.printed or "")
+        # No quote is stale at that time.
+        self.combine(0, stale_after_ns)
 
     def _remove(self, venue: Venue) -> None:
         del self._by_name[venue.name]
