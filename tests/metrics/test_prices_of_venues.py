@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,10 +151,13 @@ def test_a_markout_is_measured_against_the_best_of_its_moment() -> None:
     assert [markouts[horizon]["price"] for horizon in ("1s", "10s")] == [0.0, 2.0]
 
 
-def test_an_order_has_no_mid_once_the_sources_of_all_venues_are_lost() -> None:
+@pytest.mark.parametrize("is_followed", [True, False])
+def test_an_order_has_no_mid_once_the_sources_of_all_venues_are_lost(*, is_followed: bool) -> None:
     desk = TradingDesk()
     desk.market.clock = FakeClock(NOON)
-    desk.publish(quote_at("A", 99, 105), quote_at("B", 90, 101), order("new", 0, "first"))
+    desk.publish(quote_at("A", 99, 105), quote_at("B", 90, 101))
+    if is_followed:
+        desk.publish(order("new", 0, "first"))
     for venue in ("A", "B"):
         desk.market.lose_venue(venue, ["AAPL"])
     desk.publish(order("new", 1), fill("t1", 10, "102", 1), order("filled", 1))

@@ -157,7 +157,7 @@ class OrderMarket:
         """Starts with the touch that the market data section has."""
         quotes = tracked.quotes
         if quotes.arrived_ns:
-            self.on_touch(tracked.bid, tracked.ask, quotes.newest_ns or quotes.arrived_ns, quotes.arrived_ns)
+            self.on_touch(*tracked.sides, quotes.newest_ns or quotes.arrived_ns, quotes.arrived_ns)
 
     def schedule(self) -> None:
         """Notes when the next horizon is due."""

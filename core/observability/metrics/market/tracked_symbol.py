@@ -231,6 +231,13 @@ class TrackedSymbol(JsonPart):
         return not self.is_quiet and (self.is_quote_stale if self.quotes.arrived_ns else self.is_print_stale)
 
     @property
+    def sides(self) -> tuple[float | None, float | None]:
+        """Bid and ask, as far as they may count: none while only the quote of a lost source is left to show."""
+        quotes = self.quotes
+        is_lost = isinstance(quotes, BestOrder) and quotes.is_lost
+        return (None, None) if is_lost else (self.bid, self.ask)
+
+    @property
     def time_weighted_spread(self) -> float | None:
         spread_time, quoted_ns = self._spread_sums(self.quotes.newest_ns)
         return spread_time / quoted_ns if quoted_ns else None
@@ -429,8 +436,7 @@ class TrackedSymbol(JsonPart):
         before = self.bid, self.ask, quotes.arrived_ns
         self._combine(at_ns, at_ns)
         if self.follower is not None and (quotes.is_lost or (self.bid, self.ask, quotes.arrived_ns) != before):
-            sides = (None, None) if quotes.is_lost else (self.bid, self.ask)
-            self.follower.on_expiry(*sides, quotes.arrived_ns, at_ns)
+            self.follower.on_expiry(*self.sides, quotes.arrived_ns, at_ns)
         if self.holder is not None:
             self.holder.on_price(self, at_ns)
 
