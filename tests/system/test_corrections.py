@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,19 @@ def figures(server: Server) -> dict[str, Any]:
 
 
 def test_a_kill_at_any_step_leaves_the_figures_of_a_run_without_the_fault(tmp_path: Path) -> None:
-    with running() as server:
+    # The quality is that of the session, which must not end meanwhile.
+    session = {"SESSION_START": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}"}
+    with running(**session) as server:
         send(server, *RIGHT)
         right = figures(server)
     # The bust comes before its fill, which it waits for.
     steps = [WRONG[0], BUST, WRONG[2], WRONG[1], CORRECT]
     for number in range(1, len(steps) + 1):
         directory = tmp_path / str(number)
-        with running("--data-dir", str(directory)) as server:
+        with running("--data-dir", str(directory), **session) as server:
             send(server, *steps[:number])
             server.stop(signal.SIGKILL)
-        with running("--data-dir", str(directory)) as server:
+        with running("--data-dir", str(directory), **session) as server:
             # Whatever was sent is known, so that all may be sent again.
             answer = send(server, *steps)
             assert (answer["accepted"], answer["duplicates"]) == (len(steps) - number, number)
