@@ -1079,7 +1079,11 @@ class StrategyCollector(BusCollector):
 
     def _take_rate(self, symbol: str, mark: Mark, arrived_ns: int, now_ns: int) -> None:
         pair, (price, _) = self._rate_markets.pair_of(symbol), mark
-        if pair is not None and price > 0:
+        if pair is None or price <= 0:
+            return
+        known = self.rates.known.get(self.rates.pair_of(pair))
+        # An older price takes the place of a quote that is stale, or of what was restored, but of no event.
+        if known is None or known.source != "event" or known.updated_ns <= arrived_ns:
             self._revalue(self.rates.put(pair, price, arrived_ns, "market", symbol), now_ns)
 
     def _revalue(self, changed: Sequence[Conversion], now_ns: int) -> None:

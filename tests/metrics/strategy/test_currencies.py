@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.events import Cash, Dividend, Funding, Instrument, Position, Rate
+from observability.events import Cash, Dividend, Funding, Instrument, Position, Print, Rate
 from observability.metrics.arithmetic.ledger import AmountsState
 from observability.metrics.arithmetic.rates import MAX_CURRENCIES
 from observability.metrics.strategy.state import StrategyState
@@ -247,6 +247,23 @@ def test_the_market_of_a_pair_is_a_rate_once_it_is_needed() -> None:
     desk.quote(699.0, 701.0, NOON + S, "BNBUSDT")
     assert desk.tick(NOON + S)["fees"] == 7.0
     assert desk.tick(NOON + 60 * S)["rates"][0]["stale"]
+
+
+def test_a_price_of_before_a_rate_never_takes_its_place() -> None:
+    desk = Desk()
+    desk.book(Cash(D(100), "interest", "EUR", cash_id="1"))
+    desk.quote(1.0, 1.2, symbol="EURUSD")
+    desk.bus.publish(Print("EURUSD", 1.05, 1.0, ts=NOON + S, ts_init=NOON + S))
+    rate(desk, "EUR/USD", "1.3", NOON + 3 * S)
+    saved = desk.strategy.save()
+    # The print takes the place of the quote five seconds after it.
+    assert desk.tick(NOON + 6 * S)["total_pnl"] == 130.0
+    asyncio.run(desk.strategy.stop())
+    desk.strategy = desk.make_section(None)
+    desk.strategy.load(saved)
+    assert desk.tick(NOON + 6 * S)["total_pnl"] == 130.0
+    desk.quote(1.1, 1.3, NOON + 7 * S, "EURUSD")
+    assert desk.tick(NOON + 7 * S)["total_pnl"] == 120.0
 
 
 def test_a_position_in_the_pair_that_is_the_rate_moves_with_it_in_one_step() -> None:
