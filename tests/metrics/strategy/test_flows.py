@@ -144,6 +144,16 @@ def test_an_account_that_begins_empty_has_returns_from_its_first_deposit_on() ->
     assert DailyReturns(recorded([[5, ("pay", 1000)]])).figures(D(0), 365)["annual_return"]["reason"] == RUINED
 
 
+def test_returns_that_were_looked_at_before_a_first_deposit_are_of_it_too() -> None:
+    days = EquityDays()
+    returns = DailyReturns(days)
+    returns.figures(D(1000), 365)
+    days.add_flow(FIRST, D(0), D(9000))
+    days.begin(FIRST)
+    days.close(FIRST, FIRST, D(1000))
+    assert returns.figures(D(1000), 365)["annual_return"]["value"] == pytest.approx(1.1**365 - 1)
+
+
 def test_too_many_payments_drop_the_oldest_days_and_no_money() -> None:
     days = EquityDays()
     days.begin(FIRST)

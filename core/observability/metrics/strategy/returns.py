@@ -99,7 +99,8 @@ class EquityDays:
         self.gaps: list[tuple[int, int]] = []
         """The days between two runs, which do not count: the first of them, and how many they are."""
         self.generation = 0
-        """Changes when the oldest days are dropped, and when a correction has shifted some."""
+        """Changes when the oldest days are dropped, when a correction has shifted some, and with a payment before the
+        first."""
         self._packed: bytes | None = None
 
     @property
@@ -121,10 +122,11 @@ class EquityDays:
 
     def add_flow(self, day: int, total: Decimal, amount: Decimal, seq: int = 0) -> None:
         """Adds what is paid in or out on `day` by the booking `seq`, while the total P&L is `total`."""
-        self._packed = None
         if self.first is None:
             self.base_flows = EXACT.add(self.base_flows, amount)
+            self._note_change()
             return
+        self._packed = None
         flows = self.flows
         if flows and flows[-1][:2] == (day, total):
             flows[-1] = day, total, EXACT.add(flows[-1][2], amount)
