@@ -493,6 +493,8 @@ class StrategyCollector(BusCollector):
     def pay(self, account: StrategyAccount | None, currency: str, amount: Decimal, flow: Flow, now_ns: int) -> None:
         amounts = (self._totals.unassigned if account is None else account.ledger).of(currency or self.rates.reporting)
         amounts.flows = EXACT.add(amounts.flows, amount)
+        if account is not None:
+            account.has_input = True
         if flow.value is None:
             return
         seq = self.path.seq

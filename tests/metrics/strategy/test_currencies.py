@@ -174,6 +174,15 @@ def test_cash_without_a_rate_has_a_reason_while_nothing_is_earned() -> None:
     )
 
 
+def test_a_deposit_shows_at_once_while_the_profit_is_not_known() -> None:
+    desk = Desk()
+    desk.book(Cash(D(100), "interest", "EUR", cash_id="1", strategy="mean"))
+    assert desk.tick()["total_pnl"] is None
+    desk.book(Cash(D(5), "deposit", "USD", cash_id="2", strategy="mean"))
+    desk.tick()
+    assert desk.part(0, "mean")["external_flows"] == 5.0
+
+
 def test_a_late_rate_replaces_no_newer_one() -> None:
     desk = Desk()
     desk.book(Cash(D(100), "interest", "EUR", cash_id="1"))
