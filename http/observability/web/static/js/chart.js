@@ -151,36 +151,42 @@ function timeLabel(seconds, step, zone) {
   return step < 60 ? clock : clock.slice(0, 5);
 }
 
-/** A line in the cell of a table, without axes. Draws only when its values have changed. */
+// In pixels. Of the height one at the top and one at the bottom stay free, so that no line is cut.
+const SPARK_WIDTH = 96, SPARK_HEIGHT = 18;
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A line in the cell of a table, without axes. Draws only when its values have changed.
+ *
+ * It is no canvas: browsers make a layer of each, and to place all layers again, as they do whenever a text changes its
+ * width, takes longer than all else of a tick: benchmarks/bench_page.py. */
 export class Sparkline {
-  #canvas; #drawn = null;
+  #line = document.createElementNS(SVG, "path"); #drawn = null;
 
   constructor(label) {
-    this.#canvas = h("canvas", { class: "spark", role: "img", "aria-label": label });
-    this.element = this.#canvas;
+    this.element = document.createElementNS(SVG, "svg");
+    const attributes = { class: "spark", role: "img", "aria-label": label, viewBox: `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}` };
+    for (const [name, value] of Object.entries(attributes)) this.element.setAttribute(name, value);
+    this.element.append(this.#line);
   }
 
   draw(values) {
     if (values === this.#drawn) return;
     this.#drawn = values;
-    const canvas = this.#canvas, scale = devicePixelRatio || 1;
-    const width = canvas.width = 96 * scale, height = canvas.height = 18 * scale;
     const known = values.filter(value => value !== null);
-    if (known.length < 2) return;
-    const low = Math.min(...known), span = Math.max(...known) - low || 1, context = canvas.getContext("2d");
-    context.strokeStyle = styleOf(known.at(-1) >= known[0] ? "--up" : "--down");
-    context.lineWidth = 1.2 * scale;
-    context.beginPath();
-    let isDrawing = false;
+    if (known.length < 2) {
+      this.#line.removeAttribute("d");
+      return;
+    }
+    const low = Math.min(...known), span = Math.max(...known) - low || 1;
+    let path = "", isDrawing = false;
     values.forEach((value, at) => {
-      if (value === null) isDrawing = false;
-      else {
-        const x = at / (values.length - 1) * width, y = height - scale - (value - low) / span * (height - 2 * scale);
-        if (isDrawing) context.lineTo(x, y);
-        else context.moveTo(x, y);
-        isDrawing = true;
+      if (value !== null) {
+        const x = at / (values.length - 1) * SPARK_WIDTH, y = SPARK_HEIGHT - 1 - (value - low) / span * (SPARK_HEIGHT - 2);
+        path += `${isDrawing ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
       }
+      isDrawing = value !== null;
     });
-    context.stroke();
+    this.#line.setAttribute("d", path);
+    this.#line.setAttribute("class", known.at(-1) >= known[0] ? "up" : "down");
   }
 }
