@@ -132,6 +132,9 @@ class MergedSection(BaseCollector):
         self._total = total
         self._series = series
         self._parts: dict[str | None, dict[str, MergedPart]] = {group: {} for group, _ in groups}
+        self._parts_of_sites: dict[str | None, dict[str, Mapping[str, MergedPart]]] = {
+            group: {site.name: {} for site in sites.sites} for group, _ in groups
+        }
         self._by_site: dict[str, JsonPart] = {}
         self._merged: dict[str, tuple[SiteSnapshot, Status]] = {}
         self.site_fields: dict[str, Fields] = {}
@@ -232,15 +235,14 @@ class MergedSection(BaseCollector):
 
     def _replace(self, site: Site, group: str | None, found: Mapping[str, MergedPart]) -> None:
         """Puts the parts of a site where they stand among those of the others: in the order of the sites."""
-        parts = self._parts[group]
-        start = prefixed(site.name, "")
-        if [key for key in parts if key.startswith(start)] == list(found):
+        of_sites = self._parts_of_sites[group]
+        if list(of_sites[site.name]) == list(found):
             return
-        others = {key: part for key, part in parts.items() if not key.startswith(start)}
+        of_sites[site.name] = found
+        parts = self._parts[group]
         parts.clear()
-        for each in self._sites.sites:
-            prefix = prefixed(each.name, "")
-            parts.update(found if each is site else {k: p for k, p in others.items() if k.startswith(prefix)})
+        for each in of_sites.values():
+            parts.update(each)
 
 
 @dataclass(frozen=True, slots=True)
