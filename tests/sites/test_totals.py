@@ -75,6 +75,13 @@ def test_a_sum_that_one_site_cannot_give_is_null_with_its_reason() -> None:
     assert total["unconverted_reason"] == "tokyo: no rate EUR/USD"
 
 
+def test_a_count_that_an_older_hub_does_not_have_is_null() -> None:
+    older = account(fills=3)
+    del older["signals"]
+    total = strategy_total({"london": account(fills=1, signals=2), "tokyo": older})
+    assert (total["fills"], total["signals"]) == (4, None)
+
+
 def test_without_a_live_site_amounts_are_null() -> None:
     total = strategy_total({})
     assert {total[name] for name in STRATEGY.amounts} == {None}

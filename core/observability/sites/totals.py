@@ -2,7 +2,7 @@
 
 AMOUNTS     exact sums of decimals; null if a site has none, if the sites report in different currencies, or if no
             site is live
-COUNTS      sums of whole numbers
+COUNTS      sums of whole numbers; null if a site has none, as its hub is older than the count
 LARGEST     the largest of all sites
 TEXTS       what the sites say, each behind its name
 UNDEFINED   null, with `undefined_reason`: ratios, percentiles and paths of several accounts do not follow from
@@ -83,7 +83,7 @@ def total_of(totals: SectionTotals, live: Mapping[str, Fields], currencies: Iter
     has_one_currency = len(set(currencies)) == 1
     return {
         **{name: _sum(parts, name) if has_one_currency else None for name in totals.amounts},
-        **{name: sum(part.get(name) or 0 for part in parts) for name in totals.counts},
+        **{name: _count(parts, name) for name in totals.counts},
         **{name: max((part[name] for part in parts if part.get(name) is not None), default=None)
            for name in totals.largest},
         **{name: texts_of(live, name) for name in totals.texts},
@@ -132,6 +132,11 @@ def _why_no_sum(live: Mapping[str, Fields], currencies: Mapping[str, str]) -> st
         reporting = ", ".join(f"{site} in {currency}" for currency, site in currencies.items())
         return f"the sites report in different currencies: {reporting}"
     return texts_of(live, "unconverted_reason")
+
+
+def _count(parts: Sequence[Fields], name: str) -> int | None:
+    values = [value for part in parts if (value := part.get(name)) is not None]
+    return sum(values) if len(values) == len(parts) else None
 
 
 def _sum(parts: Sequence[Fields], name: str) -> float | None:
