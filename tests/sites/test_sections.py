@@ -9,12 +9,14 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec import structs
 
 from desk_site import DeskSite
 from fake_clock import FakeClock
 from observability.bus import Bus
 from observability.clocks.clock import EventClock
 from observability.cluster.follower import Place
+from observability.cluster.frame_message import pack_frame, unpack_frame
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_history
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
@@ -202,6 +204,19 @@ def test_a_damaged_frame_is_counted_and_not_shown() -> None:
     desk.publish()
     before = aggregator.snapshot()["sites"]["london"]["seq"]
     desk.site.take(Message("", "", b"nonsense", {}), Place(9, 0, 0))
+    assert aggregator.snapshot()["sites"]["london"]["seq"] == before
+    assert desk.counters.total("cluster_site_frames_refused_total") == 1
+
+
+def test_a_frame_whose_index_does_not_fit_its_shape_is_counted_and_not_shown() -> None:
+    aggregator = Aggregator("london")
+    desk = aggregator.desks[0]
+    desk.publish()
+    before = aggregator.snapshot()["sites"]["london"]["seq"]
+    frame = unpack_frame(desk.sent.headers, desk.sent.data)
+    payload, shape, numbers, removed = frame.parts
+    headers, body = pack_frame(structs.replace(frame, seq=before + 1, parts=(payload, shape, numbers[:-8], removed)))
+    desk.site.take(Message("", "", body, headers), Place(9, aggregator.clock.time_ns(), 0))
     assert aggregator.snapshot()["sites"]["london"]["seq"] == before
     assert desk.counters.total("cluster_site_frames_refused_total") == 1
 

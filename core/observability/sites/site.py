@@ -71,6 +71,9 @@ class SiteSnapshot:
             values.frombytes(numbers)
         except (msgspec.DecodeError, ValueError) as error:
             raise SourceError(f"the index of frame {message.seq} cannot be read: {error}") from None
+        expected = self._shape.first_part + PART_NUMBERS * self._shape.parts
+        if len(values) != expected:
+            raise SourceError(f"the index of frame {message.seq} has {len(values)} numbers, expected {expected}")
         self._index = SnapshotIndex(self._shape, values)
 
     def has_keys_of(self, before: SiteSnapshot) -> bool:
