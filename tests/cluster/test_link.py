@@ -152,6 +152,24 @@ def test_a_follower_from_now_on_gets_nothing_older_and_misses_nothing_newer(brok
     run(main())
 
 
+def test_a_follower_from_now_on_gets_all_of_a_stream_that_is_younger(broker: NatsServer) -> None:
+    async def main() -> None:
+        hub, link = Hub(desk_at(broker.port, "young"), "a1"), link_to(broker.port, "young")
+        desk, seen = link.desk, []
+        StreamFollower(
+            link, desk.frame_stream, desk.frame_subject, lambda _, place: seen.append(place.seq), is_from_now=True
+        )
+        await hub.open()
+        hub.publish(1)
+        await until(lambda: hub.published == 1)
+        await link.open()
+        await until(lambda: seen == [1])
+        await link.close()
+        await hub.close()
+
+    run(main())
+
+
 def test_a_hub_whose_desk_another_one_has_taken_over_is_told(broker: NatsServer) -> None:
     async def main() -> None:
         async with CuttingProxy(broker.port).running() as proxy:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from observability.cluster.link import Link, checked
 from observability.errors import SourceError
 from observability.sources.brokers.nats_connection import Message, NatsConnection
@@ -58,7 +58,8 @@ class StreamFollower:
     ) -> None:
         """Begins after the message `seq`; with the oldest one if that is not kept any more, if the stream has been made
         anew, or if it ends before `seq`: then only if it `may_rewind`. With `is_from_now` it begins after the newest
-        one of the first connection. Calls `on_begin` when the stream is not the one that was followed before."""
+        one of the first connection, or with the oldest one of a stream that is younger than the follower. Calls
+        `on_begin` when the stream is not the one that was followed before."""
         self.seq = seq
         """The number of the newest message that has come."""
         self._link = link
@@ -68,6 +69,7 @@ class StreamFollower:
         self._on_begin = on_begin
         self._may_rewind = may_rewind
         self._is_from_now = is_from_now
+        self._made_ns = link.server_ns() - link.clock_offset_ns
         self._created = ""
         self._consumer = ""
         self._delivered = 0
@@ -88,7 +90,7 @@ class StreamFollower:
         if info["created"] != self._created:
             if self._created:
                 self.seq = 0
-            elif self._is_from_now:
+            elif self._is_from_now and self._is_older_than_this(info["created"]):
                 self.seq = info["state"]["last_seq"]
             self._created = info["created"]
             if self._on_begin is not None:
@@ -123,6 +125,10 @@ class StreamFollower:
         )
         checked(made, f"a consumer of stream {self._stream}")
         self._expect()
+
+    def _is_older_than_this(self, created: str) -> bool:
+        # What differs is measured better with each answer, so both are compared by the offset of now.
+        return parse_iso_ns(created) < self._made_ns + self._link.clock_offset_ns
 
     def _take(self, message: Message) -> None:
         # hot: once per message
