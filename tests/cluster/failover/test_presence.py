@@ -124,6 +124,8 @@ def test_the_hub_with_the_highest_term_leads(broker: NatsServer) -> None:
     "data",
     [b"", b"{", b"[]", b"{}", b'{"ident":"x","role":"king","host":"x","pid":1,"version":"0"}',
      b'{"ident":"x","role":"edge","host":"x","pid":-1,"version":"0"}',
+     b'{"ident":"x","role":"edge","host":"x","pid":1,"version":"0","behind":%d}' % 2**63,
+     b'{"x":' + b"[" * 4000,
      msgspec.json.encode(status("x", "edge")) + b" " * presence.MAX_STATUS_BYTES],
 )  # fmt: skip
 def test_what_is_no_status_is_left_out(broker: NatsServer, data: bytes) -> None:

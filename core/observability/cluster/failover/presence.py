@@ -37,7 +37,8 @@ MAX_STATUS_BYTES: Final = 4096
 _PROGRAM: Final = secrets.token_hex(8)
 
 Name = Annotated[str, Meta(max_length=256)]
-Number = Annotated[int, Meta(ge=0)]
+# What a gauge can show.
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class HostStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,7 +170,7 @@ class Presence:
             return
         try:
             status = _decode(message.data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             logger.debug("the status of a host cannot be read: %s", error)
             return
         if status.ident == self._own.ident:
