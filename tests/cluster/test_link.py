@@ -436,6 +436,31 @@ def test_a_large_answer_comes_whole_and_a_question_without_a_hub_is_refused(brok
     run(main())
 
 
+def test_a_message_with_unreadable_text_costs_no_other_message(broker: NatsServer) -> None:
+    async def main() -> None:
+        link, came = link_to(broker.port, "raw"), []
+        link.add_handler("raw.in.*", lambda message: came.append((message.data, message.headers)))
+        await link.open()
+        assert link.connection is not None
+        await link.connection.subscribe("raw.in.*")
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        await reader.readline()
+        writer.write(
+            b'CONNECT {"verbose":false,"headers":true}\r\n'
+            b"PUB raw.in.\xff 1\r\n1\r\n"
+            b"PUB raw.in.a \xfe 1\r\n2\r\n"
+            b"HPUB raw.in.a 16 17\r\nNATS/1.0 \xff\xff\xff\r\n\r\n3\r\n"
+            b"HPUB raw.in.a 8 9\r\nNATS/1.04\r\n"
+            b"HPUB raw.in.a 18 19\r\nNATS/1.0\r\nA: b\r\n\r\n5\r\n"
+        )
+        await until(lambda: len(came) == 5)
+        assert came == [(b"%d" % number, {"A": "b"} if number == 5 else None) for number in range(1, 6)]
+        writer.close()
+        await link.close()
+
+    run(main())
+
+
 def test_a_hub_that_starts_or_stops_refuses_at_once_what_it_cannot_do(broker: NatsServer) -> None:
     async def main() -> None:
         desk = desk_at(broker.port, "stops")

@@ -73,7 +73,10 @@ class NatsConnection:
         self._ping_seconds = ping_seconds
         self._client: Any = client.Client()
         # nats-py makes every message by this, in the order of arrival, and does no more with one that is None.
-        self._client.msg_class = self._on_message
+        self._client._build_message = self._on_message
+        # It would read nothing more after a message whose headers it cannot read, which anybody may send.
+        self._read_headers = self._client._process_headers
+        self._client._process_headers = self._headers_of
         self._queued_bytes = 0
         self._inbox = ""
         self._subscription: Any = None
@@ -264,13 +267,23 @@ class NatsConnection:
         except (self._error_class, OSError) as error:
             log.debug("closing a connection to NATS failed: %r", error)
 
-    def _on_message(
-        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None, **_: object
-    ) -> None:
+    async def _headers_of(self, headers: bytes) -> Mapping[str, str] | None:
+        """Returns the headers of a message, None for those that cannot be read."""
+        if not headers:
+            return None
+        try:
+            found: Mapping[str, str] | None = await self._read_headers(headers)
+        except (ValueError, IndexError) as error:
+            log.debug("the headers of a message cannot be read: %r", error)
+            return None
+        return found
+
+    def _on_message(self, _: int, subject: bytes, reply: bytes, data: bytes, headers: Mapping[str, str] | None) -> None:
         # hot: once per message (benchmarks/bench_nats.py)
-        message = Message(subject, reply, data, headers)
+        # The servers pass on subjects of any bytes.
+        message = Message(subject.decode(errors="replace"), reply.decode(errors="replace"), data, headers)
         if self._answers:
-            answer = self._answers.get(subject)
+            answer = self._answers.get(message.subject)
             if answer is not None:
                 answer(message)
                 return
