@@ -461,6 +461,34 @@ def test_a_message_with_unreadable_text_costs_no_other_message(broker: NatsServe
     run(main())
 
 
+@pytest.mark.parametrize("reply", ["obs.reflect.record", "$JS.API.STREAM.NAMES"])
+def test_a_hub_answers_to_inboxes_alone(broker: NatsServer, reply: str) -> None:
+    async def main() -> None:
+        desk, asked, published = desk_at(broker.port, "reflect"), [], []
+        link = Link(desk, HostClock())
+
+        async def answer(question: bytes) -> bytes:
+            asked.append(question)
+            return question
+
+        answerer = QuestionAnswerer(link, answer)
+        await link.open()
+        answerer.start()
+        async with broker.client() as client:
+
+            async def note(message: Msg) -> None:
+                published.append(message.subject)
+
+            await client.subscribe(reply, cb=note)
+            await client.publish(desk.question_subject, b"1", reply=reply)
+            assert (await client.request(desk.question_subject, b"2")).data == b"2"
+            await client.flush()
+        assert (asked, published) == ([b"2"], [])
+        await link.close()
+
+    run(main())
+
+
 def test_a_hub_that_starts_or_stops_refuses_at_once_what_it_cannot_do(broker: NatsServer) -> None:
     async def main() -> None:
         desk = desk_at(broker.port, "stops")

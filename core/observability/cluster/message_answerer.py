@@ -7,11 +7,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from observability.cluster.link import Link
 from observability.sources.brokers.nats_connection import Message, NatsConnection
 
 logger = logging.getLogger(__name__)
+
+# Subjects of the servers and of desks. An answer that is published there under the rights of a hub would be a command
+# to the servers, or a record of a log, that its sender may not write.
+_NO_INBOX: Final = ("$", "obs.")
 
 Answer = Callable[[NatsConnection, Message], Awaitable[None]]
 
@@ -57,6 +62,9 @@ class MessageAnswerer(ABC):
     def _take(self, message: Message) -> None:
         connection = self._connection
         if connection is None:
+            return
+        if message.reply.startswith(_NO_INBOX):
+            logger.debug("%s is left out: it wants its answer at %r, which is no inbox", self._what, message.reply)
             return
         answer: Answer
         if self._is_open and len(self._tasks) < self._most:
