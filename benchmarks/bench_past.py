@@ -11,6 +11,7 @@ and of each kind the median over the rounds is printed, with the CPU time of all
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import statistics
 import subprocess
@@ -102,10 +103,16 @@ def measure(viewers: int, *arguments: str) -> None:
             print(f"  beside {others}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, CPU {used:.0f} %, at least {least:.0f} %")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("viewers", type=int, nargs="?", default=100, metavar="VIEWERS", help="of each kind [100]")
+    viewers = parser.parse_args().viewers
+    measure(viewers)
+    measure(viewers, "--workers", "2")
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["watch"]:
         asyncio.run(watch(sys.argv[2], int(sys.argv[3]), sys.argv[4], is_past=sys.argv[5] == "past"))
     else:
-        number = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-        measure(number)
-        measure(number, "--workers", "2")
+        main()
