@@ -22,8 +22,12 @@ from browser import browser_page
 from desk_page import resize
 from hosts import post, wait_until
 from observability.clocks.timestamps import MAX_NS, format_iso_ms
-from observability.recorder.bundle import CHAIN_NAME
+from observability.recorder.bundle import CHAIN_NAME, extract
+from observability.recorder.documents import LOGS
+from observability.recorder.layout import DIRECTORY_NAME
 from observability.rest.published import RECORDED
+from recorded import every_frame
+from recorded import opened as opened_recording
 from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
 from ws_client import receive, receive_text
 
@@ -161,7 +165,7 @@ def test_a_bundle_answers_as_of_the_moment_that_is_asked_for(made: Made) -> None
     assert curve["data"]
 
 
-def test_nothing_in_a_bundle_has_a_secret(made: Made) -> None:
+def test_nothing_in_a_bundle_has_a_secret(made: Made, tmp_path: Path) -> None:
     with zipfile.ZipFile(made.file) as bundle:
         for name in bundle.namelist():
             assert SECRET.encode() not in bundle.read(name), name
@@ -170,6 +174,14 @@ def test_nothing_in_a_bundle_has_a_secret(made: Made) -> None:
         assert b"cannot be connected to" in bundle.read("logs.txt")
     assert configuration["API_TOKENS"]["value"] == "a secret (not shown)"
     assert "nats://" in configuration["SOURCES"]["value"]
+    # Frames and documents are compressed.
+    extract(made.file, tmp_path)
+    shown = [bytes(frame.payload) for frame in every_frame(tmp_path / DIRECTORY_NAME)]
+    reader = opened_recording(tmp_path / DIRECTORY_NAME).documents_of(1)
+    shown += [version.body for name in reader.names for version in reader.newest_first(name, MAX_NS)]
+    assert set(reader.names) == {*RECORDED, LOGS}
+    assert any(b"cannot be connected to" in each for each in shown)
+    assert not any(SECRET.encode() in each for each in shown)
 
 
 def test_a_whole_bundle_is_verified_and_has_the_head_that_was_printed(made: Made) -> None:
