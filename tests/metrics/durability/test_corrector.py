@@ -32,6 +32,8 @@ from observability.events import (
     Settlement,
     Split,
 )
+from observability.metrics.execution import markouts
+from observability.metrics.execution.quality import NOT_OBSERVED
 from observability.metrics.strategy.book import equity_path
 from observability.metrics.trades.queries import StoredTrades
 from observability.metrics.trades.trade import TradeFilter
@@ -259,6 +261,29 @@ def test_a_bust_after_a_correction_takes_a_dividend_out_of_the_drawdown_once(sym
         assert path_figures(run) == path_figures(right)
 
     asyncio.run(script())
+
+
+def test_a_bust_of_an_order_that_is_kept_no_longer_leaves_no_error_of_markouts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(markouts, "MAX_OBSERVED", 1)
+
+    async def script() -> None:
+        sent = [quote(0, 400), fill(1), fill(2), fill(3), quote(4, 404)]
+        run = run_of(sent, await started())
+        assert markout_1s(run)["standard_error_bps"] is not None
+        run_of([bust(sent[1])], run)
+        found = markout_1s(run)
+        assert (found["n"], found["orders"], found["standard_error_bps"]) == (2, 3, None)
+        assert found["standard_error_reason"] == NOT_OBSERVED
+
+    asyncio.run(script())
+
+
+def markout_1s(run: HubRun) -> dict[str, Any]:
+    quality: dict[str, Any] = figures(run)["quality"]
+    found: dict[str, Any] = quality["markouts"]["1s"]
+    return found
 
 
 def path_figures(run: HubRun) -> dict[str, Any]:

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.instruments.instrument import Instrument
+from observability.instruments.table import InstrumentTable
+from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.execution.amounts import Sums
 from observability.metrics.execution.orders.life import life_json
 from observability.metrics.execution.orders.queries import OrderLife
@@ -94,6 +97,32 @@ def test_the_standard_error_goes_on_after_a_restart() -> None:
         each.publish(quote(99, 101, 5000), fill("a3", 1, "98", 5000, order_id="a"), quote(1, 2, 5100))
     assert desk.quality()["markouts"]["50ms"] == other.quality()["markouts"]["50ms"]
     assert desk.quality()["markouts"]["50ms"]["orders"] == 2
+
+
+def test_fills_of_an_order_whose_strategy_is_named_late_are_observed_in_each_strategy() -> None:
+    desk, alone = TradingDesk(), TradingDesk()
+    for each in (desk, alone):
+        each.publish(quote(99, 101))
+    for order_id, price in (("a", "101"), ("b", "98")):
+        named = fill(f"{order_id}2", 3, price, order_id=order_id, strategy="alpha")
+        desk.publish(fill(f"{order_id}1", 4, "101", order_id=order_id), named)
+        alone.publish(named)
+    for each in (desk, alone):
+        each.publish(quote(102, 104, 40))
+        each.tick(60)
+    found, wanted = (each.quality()["by_strategy"]["alpha"]["markouts"]["50ms"] for each in (desk, alone))
+    assert found == wanted
+    assert (found["orders"], found["standard_error_bps"] > 0) == (2, True)
+
+
+def test_fills_of_inverse_contracts_have_no_standard_error_for_that_reason() -> None:
+    instruments = InstrumentTable("BTC")
+    instruments.put(Instrument("AAPL", kind="perpetual", base="BTC", quote="USD", contract="inverse", settlement="BTC"))
+    desk = TradingDesk(instruments=instruments, rates=Rates("BTC"))
+    desk.publish(quote(99, 101), *(fill(each, 1, "100", order_id=each) for each in "abc"), quote(102, 104, 40))
+    desk.tick(60)
+    found = desk.quality()["markouts"]["50ms"]
+    assert (found["n"], found["standard_error_bps"], found["standard_error_reason"]) == (3, None, NOT_OBSERVED)
 
 
 def test_sums_of_an_earlier_version_have_no_standard_error() -> None:

@@ -262,12 +262,16 @@ class Markouts:
 
     def _observe(self, tally: Tally, name: str, fill: PendingFill, cost: Decimal, notional: Decimal) -> None:
         """Adds a fill to the sums of its order, and what they change to the sums of squares."""
-        key = fill.symbol, fill.order_id or f"\0{fill.seq}"
-        order = self._observed.get(key)
-        if order is None:
+        # Fills of one order may belong to two strategies, and the sums of each are of its own fills.
+        key = fill.symbol, f"{fill.strategy}\0{fill.order_id}\0{'' if fill.order_id else fill.seq}"
+        order = self._observed.get(key, {})
+        if fill.quantity < 0 and name not in order:
+            # Without what it has added nothing can be taken back: what is observed is not all that is counted.
+            return
+        if key not in self._observed:
             if len(self._observed) >= MAX_OBSERVED:
                 del self._observed[next(iter(self._observed))]
-            order = self._observed[key] = {}
+            self._observed[key] = order
         cost_before, notional_before = before = order.get(name, (ZERO, ZERO))
         after = EXACT.add(cost_before, cost), EXACT.add(notional_before, notional)
         for what, square in (("cc", (0, 0)), ("cn", (0, 1)), ("nn", (1, 1))):

@@ -54,7 +54,10 @@ SEVERAL_SYMBOLS: Final = "several symbols: their quantities have no common unit"
 """Why a figure in units is None."""
 
 FEW_ORDERS: Final = "fewer than two orders"
-NOT_OBSERVED: Final = "some fills are in another currency, of an inverse contract, or counted by an earlier version"
+NOT_OBSERVED: Final = (
+    "some fills are in another currency, of an inverse contract, counted by an earlier version, or corrected later "
+    "than their order was kept"
+)
 """Why a mean has no standard error."""
 
 Counts = Mapping[str, int]
@@ -163,10 +166,10 @@ def _standard_error(counts: Counts, amounts: Sums, name: str) -> tuple[float | N
     """Returns the standard error of a mean cost in bps, or why there is none."""
     k = counts.get(f"{name}_orders", 0)
     money, notional = amounts.money(f"{name}_money"), amounts.money(f"{name}_notional")
-    if k < 2:
-        return None, FEW_ORDERS
     if money is None or notional is None or amounts.get(f"{name}_observed", ZERO) != notional:
         return None, NOT_OBSERVED
+    if k < 2:
+        return None, FEW_ORDERS
     cc, cn, nn = (amounts.get(f"{name}_{what}", ZERO) for what in ("cc", "cn", "nn"))
     mean = ROUNDED.divide(money, notional)
     squares = ROUNDED.add(cc, ROUNDED.multiply(mean, ROUNDED.subtract(ROUNDED.multiply(mean, nn), ROUNDED.add(cn, cn))))
