@@ -11,9 +11,11 @@ from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
+from observability.recorder.bundle import BundleRequest, extract, make_bundle
 from observability.recorder.documents import COST_FACTOR, LOGS, DocumentReader, DocumentRounds, DocumentWriter
-from observability.recorder.layout import documents_path
+from observability.recorder.layout import DIRECTORY_NAME, documents_path, remove_segment, segment_path
 from observability.recorder.recorder import Recorder
+from observability.snapshot.frames import Frame
 from recorded import LIMITS, Market, opened
 
 
@@ -59,15 +61,21 @@ def test_a_damaged_version_is_refused_and_not_shown(tmp_path: Path) -> None:
         reader.newest("a", 99)
 
 
-def test_a_recording_has_documents_of_the_moment_across_segments(tmp_path: Path) -> None:
+def two_segments(directory: Path) -> list[Frame]:
+    """Records fifteen frames in each of two segments, with one document in each, and returns them."""
     frames = Market(symbols=1).ticks(30)
     for number, name in ((0, "a"), (15, "b")):
-        recorder = Recorder(tmp_path, LIMITS, Counters())
+        recorder = Recorder(directory, LIMITS, Counters())
         recorder.start()
         for frame in frames[number : number + 15]:
             recorder.on_frame(frame, 0)
         recorder.on_document(name, frames[number + 5].ts_ns, b"%d" % number)
         recorder.stop()
+    return frames
+
+
+def test_a_recording_has_documents_of_the_moment_across_segments(tmp_path: Path) -> None:
+    frames = two_segments(tmp_path)
     recording = opened(tmp_path)
     assert len(recording.segments) == 2
     assert recording.document("a", frames[4].ts_ns) is None
@@ -76,6 +84,32 @@ def test_a_recording_has_documents_of_the_moment_across_segments(tmp_path: Path)
         assert found is not None
         assert found.body == b"0"
     assert recording.size_bytes == sum(path.stat().st_size for path in tmp_path.iterdir() if path.suffix != ".index")
+
+
+def test_a_bundle_begins_with_the_documents_of_the_segments_before(tmp_path: Path) -> None:
+    (tmp_path / DIRECTORY_NAME).mkdir()
+    frames = two_segments(tmp_path / DIRECTORY_NAME)
+    make_bundle(BundleRequest(tmp_path, frames[16].ts_ns, frames[29].ts_ns, None, {}), tmp_path / "made", 0)
+    (tmp_path / "shown").mkdir()
+    extract(tmp_path / "made", tmp_path / "shown")
+    recording = opened(tmp_path / "shown" / DIRECTORY_NAME)
+    assert len(recording.segments) == 1
+    assert recording.document("a", frames[16].ts_ns) == (frames[5].ts_ns, b"0")
+    assert recording.document("b", frames[29].ts_ns) == (frames[20].ts_ns, b"15")
+
+
+def test_versions_of_a_time_come_with_the_one_before_it(tmp_path: Path) -> None:
+    reader = written(tmp_path)
+    for start_ns, end_ns, times in ((0, 99, [10, 20, 30]), (20, 29, [10, 20]), (21, 30, [20, 30]), (0, 9, [])):
+        assert [each.ts_ns for each in reader.oldest_first("a", start_ns, end_ns)] == times
+
+
+def test_a_removal_that_is_cut_short_leaves_no_documents_without_a_segment(tmp_path: Path) -> None:
+    written(tmp_path)
+    segment_path(tmp_path, 1).mkdir()
+    with pytest.raises(OSError, match="frames"):
+        remove_segment(tmp_path, 1)
+    assert not documents_path(tmp_path, 1).exists()
 
 
 def test_one_document_at_most_is_recorded_with_a_tick_and_each_every_ten_seconds() -> None:

@@ -36,7 +36,7 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms, parse_iso_ns
 from observability.encoding import encode_json
 from observability.errors import EventError, ObservabilityError
-from observability.recorder.documents import Document, DocumentWriter
+from observability.recorder.documents import Document, DocumentReader, DocumentWriter
 from observability.recorder.layout import DIRECTORY_NAME, DOCUMENTS_SUFFIX, HEADER_BYTES, Header, segment_path
 from observability.recorder.recording import Place, Recording
 from observability.recorder.segment import repair
@@ -238,6 +238,7 @@ def _copy_frames(request: BundleRequest, target: Path) -> _Frames:
         ]
         if not numbers:
             continue
+        earlier = {} if frames.count else recording.documents_before(source.number)
         path = segment_path(target, source.number)
         with path.open("wb") as file:
             file.write(Header(source.epoch, source.number, source.made_ns).pack())
@@ -251,28 +252,24 @@ def _copy_frames(request: BundleRequest, target: Path) -> _Frames:
                 frames.count += len(group.records)
                 lane_seqs += [group.records[0].lane_seq, group.records[-1].lane_seq]
         repair(target, source.number)
-        _copy_documents(recording, source.number, target, request)
+        documents = recording.documents_of(source.number)
+        if earlier or documents.names:
+            with closing(DocumentWriter(target, source.number)) as writer:
+                _copy_documents(documents, earlier, writer, request)
     frames.first_seq, frames.last_seq = min(lane_seqs, default=0), max(lane_seqs, default=0)
     return frames
 
 
-def _copy_documents(recording: Recording, number: int, target: Path, request: BundleRequest) -> None:
-    """Copies the documents of a segment within the time, and of each the newest version before it."""
-    source = recording.documents_of(number)
-    if not source.names:
-        return
-    writer = DocumentWriter(target, number)
-    try:
-        for name in source.names:
-            wanted: list[Document] = []
-            for version in source.newest_first(name, request.end_ns):
-                wanted.append(version)
-                if version.ts_ns < request.start_ns:
-                    break
-            for version in reversed(wanted):
-                writer.append(name, version.ts_ns, version.body)
-    finally:
-        writer.close()
+def _copy_documents(
+    source: DocumentReader, earlier: Mapping[str, Document], target: DocumentWriter, request: BundleRequest
+) -> None:
+    """Copies the documents of a segment within the time, and of each the newest version before it; `earlier` has those
+    of the segments before, which the bundle lacks."""
+    for name in dict.fromkeys((*earlier, *source.names)):
+        if name in earlier:
+            target.append(name, *earlier[name])
+        for version in source.oldest_first(name, request.start_ns, request.end_ns):
+            target.append(name, *version)
 
 
 def _copy_rows(request: BundleRequest, target: Path, frames: _Frames) -> None:

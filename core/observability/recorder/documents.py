@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -111,10 +111,20 @@ class DocumentReader:
 
     def newest_first(self, name: str, time_ns: int) -> Iterator[Document]:
         """Yields the versions by a time, the newest first. Raises OSError, and ValueError if one is damaged."""
-        times, places = self._times.get(name, []), self._places.get(name, [])
-        for at in range(bisect_right(times, time_ns) - 1, -1, -1):
-            key = b"" if at == 0 else self._inflated(places[0], b"")
-            yield Document(times[at], self._inflated(places[at], key))
+        for at in range(bisect_right(self._times.get(name, []), time_ns) - 1, -1, -1):
+            yield self._version(name, at)
+
+    def oldest_first(self, name: str, start_ns: int, end_ns: int) -> Iterator[Document]:
+        """Yields the newest version before a time, and those from then until another. Raises OSError, and ValueError if
+        one is damaged."""
+        times = self._times.get(name, [])
+        for at in range(max(0, bisect_left(times, start_ns) - 1), bisect_right(times, end_ns)):
+            yield self._version(name, at)
+
+    def _version(self, name: str, at: int) -> Document:
+        places = self._places[name]
+        key = b"" if at == 0 else self._inflated(places[0], b"")
+        return Document(self._times[name][at], self._inflated(places[at], key))
 
     def _inflated(self, place: tuple[int, int], key: bytes) -> bytes:
         offset, size = place

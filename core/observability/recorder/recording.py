@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from observability.clocks.timestamps import NS_PER_MS
+from observability.clocks.timestamps import MAX_NS, NS_PER_MS
 from observability.recorder.codec import FrameDecoder
 from observability.recorder.documents import Document, DocumentReader
 from observability.recorder.layout import (
@@ -423,6 +423,21 @@ class Recording:
         if place is not None:
             for segment in self._segments_back(place.segment):
                 yield from self.documents_of(segment.number).newest_first(name, _end_of_ms(time_ns))
+
+    def documents_before(self, number: int) -> dict[str, Document]:
+        """Returns the newest version of each document that the segments before this one have, of the same hub, by
+        name. Raises OSError, and ValueError if one is damaged."""
+        found: dict[str, Document] = {}
+        for segment in islice(self._segments_back(number), DOCUMENT_SEGMENTS):
+            if segment.epoch != self._segments[number].epoch:
+                break
+            if segment.number < number:
+                reader = self.documents_of(segment.number)
+                for name in reader.names:
+                    version = None if name in found else reader.newest(name, MAX_NS)
+                    if version is not None:
+                        found[name] = version
+        return found
 
     def _segments_back(self, number: int) -> Iterator[Segment]:
         return (self._segments[each] for each in reversed(self._segments) if each <= number)
