@@ -88,6 +88,33 @@ def test_the_heat_map_has_every_order_that_was_acknowledged(page: Page, desk: Se
     assert page.evaluate("document.querySelector('canvas.heat').getAttribute('aria-label')").endswith("ms")
 
 
+# Counts the moments that the view moves to, and holds back the answers about orders.
+HOLD_ORDERS = """(() => {
+    const { api } = app, get = api.get.bind(api);
+    window.held = [];
+    window.moments = new Set();
+    api.get = (path, query) => {
+        if (path.endsWith('/execution_quality')) moments.add(query.time);
+        if (path !== '/api/orders') return get(path, query);
+        return new Promise(answer => held.push(() => answer(get(path, query))));
+    };
+})()"""
+
+
+def test_orders_of_the_past_are_asked_for_one_moment_after_the_other(page: Page, desk: Server) -> None:
+    open_view(page, desk, "#/execution?of=strategy:trend")
+    wait_for_text(page, ".chart .note", "orders: median")
+    page.wait_for("!app.scrubber.element.hidden")
+    page.evaluate(HOLD_ORDERS)
+    page.evaluate("app.scrubber.switch()")
+    page.wait_for("app.feed.moment && app.scrubber.play.textContent === '▸'")
+    page.evaluate("app.scrubber.playOrPause()")
+    page.wait_for("moments.size > 3")
+    assert page.evaluate("held.length") == 1
+    page.evaluate("held[0]()")
+    page.wait_for("held.length === 2")
+
+
 def test_a_reason_of_rejects_leads_to_its_orders(page: Page, desk: Server) -> None:
     open_view(page, desk, "#/execution")
     wait_for_text(page, "[aria-label=Rejects] .row", "insufficient margin")

@@ -60,7 +60,7 @@ export class HeatMap {
     if (this.#data === null) return;
     const { n, all } = this.#data;
     const text = n ? `${count(n)} orders: median ${milliseconds(percentile(all, 50))}, 99 % within ${milliseconds(percentile(all, 99))}, longest ${milliseconds(Math.max(...all))}`
-      : "No order was acknowledged in this time.";
+      : "No order of this time has this latency.";
     write(this.said, text);
     setAttribute(this.#canvas, "aria-label", `${this.#label}. ${text}`);
   }

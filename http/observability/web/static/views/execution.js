@@ -231,7 +231,7 @@ function mount(root, app, params) {
   }
 
   const known = new Map();
-  let newest = null, isLoading = null, isCut = false, rounds = 0;
+  let newest = null, isLoading = null, isCut = false, rounds = 0, hasMoved = false;
 
   // All orders of the range at first, and then those since a little before the newest one, which may have been answered since.
   async function readOrders(isNew) {
@@ -275,13 +275,21 @@ function mount(root, app, params) {
         known.set(`${order.symbol} ${order.order_id}`, { at, latency: order.latency });
       }
       for (const [key, { at }] of known) if (at < from) known.delete(key);
-      if (known.size > MAX_PAGES * PAGE) for (const key of [...known.keys()].slice(0, known.size - MAX_PAGES * PAGE)) known.delete(key);
+      isCut ||= known.size > MAX_PAGES * PAGE;
+      for (const [key] of [...known].sort(([, one], [, other]) => other.at - one.at).slice(MAX_PAGES * PAGE)) known.delete(key);
       drawHeat();
       write(heatNote, `Line: median. Dashes: 99th percentile.${isCut ? ` The newest ${count(MAX_PAGES * PAGE)} orders alone.` : ""}`);
+      if (hasMoved) followMoment();
     }, error => {
       if (mine === isLoading) isLoading = null;
       write(heatNote, `The latencies cannot be shown: ${error.message}`);
     });
+  }
+
+  // While the past is played the moment moves on every second, and all orders of a range may take longer.
+  function followMoment() {
+    hasMoved = isLoading !== null;
+    if (!hasMoved) loadOrders(true);
   }
 
   legChoice.value = leg();
@@ -301,7 +309,7 @@ function mount(root, app, params) {
     change,
     move() {
       loadQuality();
-      loadOrders(true);
+      followMoment();
     },
     unmount() {
       for (const timer of timers) clearInterval(timer);
