@@ -99,8 +99,19 @@ def test_a_forged_frame_is_read_or_refused(tmp_path: Path, segment: tuple[bytes,
             every_frame(tmp_path)
 
 
+HUGE = b"1" + b"0" * 400
+
+
 @pytest.mark.parametrize(
-    "payload", [b"[]", b"{", b'{"market_data":{"A":{"bid":"x"}}}', b'{"strategy":{"strategies":1}}']
+    "payload",
+    [
+        b"[]",
+        b"{",
+        b'{"market_data":{"A":{"bid":"x"}}}',
+        b'{"strategy":{"strategies":1}}',
+        b'{"strategy":{"equity":%b}}' % HUGE,
+    ],
+    ids=["list", "torn", "text", "number", "huge"],
 )
 def test_a_frame_that_is_no_snapshot_makes_no_curve(
     tmp_path: Path, segment: tuple[bytes, bytes], payload: bytes

@@ -56,7 +56,7 @@ def fill_history(history: History, recording: Recording) -> None:
             frame = cursor.go(place)
             snapshot = _decode(frame.payload)
             _record(history, frame.ts_ns, snapshot)
-        except (OSError, ValueError, CapacityError):
+        except (OSError, ValueError, OverflowError, CapacityError):
             continue
 
 
