@@ -103,7 +103,9 @@ def test_content_of_another_coding_is_415_and_lists_the_accepted_one(
     assert (status, fields["Accept-Encoding"]) == (415, "gzip")
 
 
-@pytest.mark.parametrize("content", [b"{}", gzip.compress(b"{}")[:-3], b"\x1f\x8b" + bytes(20)])
+@pytest.mark.parametrize(
+    "content", [b"{}", gzip.compress(b"{}")[:-3], b"\x1f\x8b" + bytes(20)], ids=["plain", "cut", "empty"]
+)
 def test_content_that_is_not_gzip_although_it_says_so_is_400(start_ingest: MakeIngestServer, content: bytes) -> None:
     assert start_ingest().post(content, Content_Encoding="gzip")[0] == 400
 
