@@ -174,9 +174,10 @@ def test_what_is_in_the_directory_is_for_the_user_of_the_server_alone(
     finally:
         os.umask(mask)
     send_fills(server, range(1))
-    wait_until((data / "recording" / "00000001.index").exists)
+    recorded = [f"00000001.{kind}" for kind in ("documents", "frames", "index")]
+    wait_until(lambda: all((data / "recording" / name).exists() for name in recorded))
     assert modes(data) == {DATABASE: 0o600, LOG: 0o600, INDEX: 0o600, "lock": 0o600, "recording": 0o700}
-    assert modes(data / "recording") == {"00000001.frames": 0o600, "00000001.index": 0o600}
+    assert modes(data / "recording") == dict.fromkeys(recorded, 0o600)
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
     assert not any("open to other users" in line for line in server.stop(signal.SIGKILL))
     # As an earlier version has left them.
