@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from observability.snapshot.frames import HEADROOM
-from observability.stream.aio import WriteContext
+from observability.stream.batches.aio import WriteContext
+from observability.stream.batches.block import MAX_BATCH
+from observability.stream.batches.io_uring import SendRing
 from observability.stream.cohort import Batches, BatchSends, frame_header
-from observability.stream.io_uring import MAX_BATCH, SendRing
 from tcp_pair import TcpPair
 
 PAYLOAD = bytes(range(256)) * 8

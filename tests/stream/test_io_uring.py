@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from observability.stream.io_uring import MAX_BATCH, SendBlock, SendRing
+from observability.stream.batches.block import MAX_BATCH
+from observability.stream.batches.io_uring import SendBlock, SendRing
 from tcp_pair import TcpPair
 
 HEADER = b"\x81\x7e\x08\x00"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -249,20 +250,33 @@ def summary_document(collectors: Collectors) -> dict[str, Any]:
     """Returns `GET /api/metrics/summary`."""
     market = collectors.market
     tracked = [found for symbol in market.symbols if (found := market.symbol(symbol)) is not None]
-    strategy = collectors.strategy.fields.to_json()
-    execution = collectors.execution.fields.to_json()
-    system = collectors.system.fields.to_json()
+    return make_summary(
+        symbols=len(tracked),
+        trades=sum(each.trades for each in tracked),
+        volume=sum(each.turnover.volume for each in tracked),
+        active_strategies=collectors.strategy.strategy_count,
+        strategy=collectors.strategy.fields.to_json(),
+        execution=collectors.execution.fields.to_json(),
+        system=collectors.system.fields.to_json(),
+    )
+
+
+def make_summary(
+    *,
+    symbols: int,
+    trades: int,
+    volume: float,
+    active_strategies: int,
+    strategy: Mapping[str, Any],
+    execution: Mapping[str, Any],
+    system: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns `GET /api/metrics/summary`, from the fields of the sections."""
     return {
-        "market": {
-            "symbols_tracked": len(tracked),
-            "total_trades": sum(each.trades for each in tracked),
-            "total_volume": sum(each.turnover.volume for each in tracked),
-        },
+        "market": {"symbols_tracked": symbols, "total_trades": trades, "total_volume": volume},
         "strategy": {
-            "active_strategies": collectors.strategy.strategy_count,
-            "total_pnl": strategy["total_pnl"],
-            "daily_pnl": strategy["daily_pnl"],
-            "open_positions": strategy["open_positions"],
+            "active_strategies": active_strategies,
+            **{name: strategy[name] for name in ("total_pnl", "daily_pnl", "open_positions")},
         },
         "execution": {name: execution[name] for name in ("orders_today", "fills_today", "fill_rate", "avg_latency_ms")},
         "system": {

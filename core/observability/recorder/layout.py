@@ -143,7 +143,7 @@ def documents_path(directory: Path, number: int) -> Path:
 
 def remove_segment(directory: Path, number: int) -> None:
     """Removes a segment with its index and documents, if it has them. Raises OSError."""
-    # After a kill in between, documents without a segment would be found by nobody and stay.
+    # Documents go first: nothing would ever find and remove those that a kill leaves without a segment.
     documents_path(directory, number).unlink(missing_ok=True)
     segment_path(directory, number).unlink()
     index_path(directory, number).unlink(missing_ok=True)

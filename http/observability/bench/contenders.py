@@ -15,7 +15,7 @@ from typing import Final
 from observability.bench.compiler import Programs
 from observability.bench.servers import HOST
 from observability.config.config import SETTINGS
-from observability.stream.io_uring import SendRing
+from observability.stream.batches.io_uring import SendRing
 
 PEERS: Final = Path(__file__).parent / "peers"
 INTERVAL_SECONDS: Final = 0.1

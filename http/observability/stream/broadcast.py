@@ -23,10 +23,11 @@ from observability.errors import ConfigError
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
-from observability.stream.aio import WriteContext
+from observability.stream.batches.aio import WriteContext
+from observability.stream.batches.block import Batches
+from observability.stream.batches.io_uring import SendRing
 from observability.stream.cohort import (
     CHUNK_CLIENTS,
-    Batches,
     BatchSends,
     Cohort,
     CohortKey,
@@ -36,7 +37,6 @@ from observability.stream.cohort import (
     frame_header,
     no_header,
 )
-from observability.stream.io_uring import SendRing
 
 logger = logging.getLogger(__name__)
 

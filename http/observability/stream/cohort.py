@@ -12,7 +12,7 @@ or has bytes unsent is in no cohort.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from picows import WSMsgType
@@ -20,8 +20,8 @@ from picows import WSMsgType
 from observability.clocks.timestamps import format_iso_ms
 from observability.encoding import encode_json
 from observability.snapshot.frames import HEADROOM, Frame
+from observability.stream.batches.block import MAX_BATCH, Batches
 from observability.stream.event_stream import encode_event
-from observability.stream.io_uring import MAX_BATCH, SendBlock
 from observability.stream.views import View
 from observability.websocket.deflate import DeflateMemory
 
@@ -127,24 +127,6 @@ class PicowsSends:
             send(text, message, HEADROOM, True, is_compressed)
         # A transport that could not write everything has said so by `pause_writing`.
         return []
-
-
-class Batches(Protocol):
-    """A way to hand many sends to the kernel by one system call."""
-
-    def make_block(self) -> SendBlock:
-        """Returns the prepared sends of one set of sockets, which has none yet."""
-
-    def register(self, fd: int) -> int | None:
-        """Returns the place of a socket in a block; None if there is no room for it."""
-
-    def unregister(self, place: int) -> None: ...
-
-    def submit(self, block: SendBlock, start: int, end: int) -> Sequence[tuple[int, int]]:
-        """Sends the block's frame to its sockets from `start` to before `end`, at most `MAX_BATCH` of them. Returns the
-        index of each socket that did not take all of it, with the bytes it took, or a negative errno."""
-
-    def close(self) -> None: ...
 
 
 class BatchSends:

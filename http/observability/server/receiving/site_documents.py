@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from observability.metrics.alerts.book import AlertBook, alert_documents
+from observability.metrics.assembly import make_summary
 from observability.sites.naming import merged_alerts, prefixed
 from observability.sites.sections import MergedSections
 from observability.sites.site import Site
@@ -21,32 +22,16 @@ def symbols_document(sections: MergedSections) -> dict[str, Any]:
 def summary_document(sections: MergedSections, system_section: SystemSection) -> dict[str, Any]:
     """Returns `GET /api/metrics/summary`: sums over the live sites."""
     market = _of_live(sections, sections.market.parts(None))
-    strategy = sections.strategy.own_fields()
-    execution = sections.execution.own_fields()
-    system = system_section.fields.to_json()
-    return {
-        "market": {
-            "symbols_tracked": len(market),
-            "total_trades": sum(each["trades"] for each in market),
-            "total_volume": sum(each["volume"] for each in market),
-        },
-        "strategy": {
-            "active_strategies": len(_of_live(sections, sections.strategy.parts("strategies"))),
-            **{name: strategy[name] for name in ("total_pnl", "daily_pnl", "open_positions")},
-        },
-        "execution": {name: execution[name] for name in ("orders_today", "fills_today", "fill_rate", "avg_latency_ms")},
-        "system": {
-            "cpu_percent": system["cpu_percent"],
-            "memory_percent": system["memory_percent"],
-            "uptime_seconds": system["uptime_seconds"],
-            "health": system["health"],
-            # The first version's names.
-            "cpu_usage": system["cpu_percent"],
-            "memory_usage": system["memory_percent"],
-            "health_status": system["health"],
-        },
-        "missing_sites": sections.sites.missing,
-    }
+    summary = make_summary(
+        symbols=len(market),
+        trades=sum(each["trades"] for each in market),
+        volume=sum(each["volume"] for each in market),
+        active_strategies=len(_of_live(sections, sections.strategy.parts("strategies"))),
+        strategy=sections.strategy.own_fields(),
+        execution=sections.execution.own_fields(),
+        system=system_section.fields.to_json(),
+    )
+    return {**summary, "missing_sites": sections.sites.missing}
 
 
 class AlertsDocument:

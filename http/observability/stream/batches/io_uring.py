@@ -27,7 +27,9 @@ import os
 import resource
 from array import array
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
+
+from observability.stream.batches.block import ENTRY_BYTES, ENTRY_WORDS, MAX_BATCH, Block, call, syscall
 
 _SYS_SETUP: Final = 425
 _SYS_ENTER: Final = 426
@@ -55,22 +57,13 @@ _SILENT_SEND: Final = _OP_SEND | (_SQE_FIXED_FILE | _SQE_CQE_SKIP_SUCCESS) << 8
 _SILENT_NOP: Final = _OP_NOP | _SQE_CQE_SKIP_SUCCESS << 8
 
 # An SQE is 16 words of 4 bytes: which of them hold what.
-_SQE_BYTES: Final = 64
 _WORD_FILE: Final = 1
 _WORD_FLAGS: Final = 7
 _WORD_USER_DATA: Final = 8
 _CQE_WORDS: Final = 4
 _END_OF_BATCH: Final = 0xFFFFFFFF
 
-MAX_BATCH: Final = 255
 _ENTRIES: Final = MAX_BATCH + 1
-_MIN_BUFFER_BYTES: Final = 16 * 1024
-
-# It holds the interpreter's lock during the call, as a socket's send in C does: another thread that took the lock
-# meanwhile would keep the loop waiting for its whole time slice.
-_libc = ctypes.PyDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
 
 
 class _Offsets(ctypes.Structure):
@@ -151,22 +144,22 @@ class SendRing:
         self._set_file(place, -1)
         self._free.append(place)
 
-    def submit(self, block: SendBlock, start: int, end: int) -> Sequence[tuple[int, int]]:
+    def submit(self, block: Block, start: int, end: int) -> Sequence[tuple[int, int]]:
         """Sends the block's buffer to its sockets from `start` to before `end`, at most `MAX_BATCH` of them. Returns
         the index of each socket that did not take all of it, with the bytes it took, or a negative errno."""
         # hot: once per batch of clients per tick (observability bench --only fanout)
         count = end - start
         assert 0 < count <= MAX_BATCH
         tail: int = self._tail
-        source = block.address + start * _SQE_BYTES
+        source = block.address + start * ENTRY_BYTES
         slot = tail & self._sq_mask
         before_wrap = min(count, _ENTRIES - slot)
-        ctypes.memmove(self._sqes_address + slot * _SQE_BYTES, source, before_wrap * _SQE_BYTES)
+        ctypes.memmove(self._sqes_address + slot * ENTRY_BYTES, source, before_wrap * ENTRY_BYTES)
         if count > before_wrap:
             rest = count - before_wrap
-            ctypes.memmove(self._sqes_address, source + before_wrap * _SQE_BYTES, rest * _SQE_BYTES)
+            ctypes.memmove(self._sqes_address, source + before_wrap * ENTRY_BYTES, rest * ENTRY_BYTES)
         nop_slot = (tail + count) & self._sq_mask
-        ctypes.memmove(self._sqes_address + nop_slot * _SQE_BYTES, _NOP_ADDRESS, _SQE_BYTES)
+        ctypes.memmove(self._sqes_address + nop_slot * ENTRY_BYTES, _NOP_ADDRESS, ENTRY_BYTES)
         self._tail = (tail + count + 1) & 0xFFFFFFFF
         self._ring[self._sq_tail_word] = self._tail
         pending = count + 1
@@ -176,7 +169,7 @@ class SendRing:
 
     def _enter(self, count: int) -> int:
         while True:
-            done: int = _syscall(_SYS_ENTER, self._fd, count, 0, 0, None, 0)
+            done: int = syscall(_SYS_ENTER, self._fd, count, 0, 0, None, 0)
             if done > 0:
                 return done
             code = ctypes.get_errno()
@@ -204,7 +197,7 @@ class SendRing:
         sq, cq = parameters.sq, parameters.cq
         size = max(sq.word6 + parameters.sq_entries * 4, cq.word5 + parameters.cq_entries * 16)
         self._ring_map = mmap.mmap(self._fd, size, offset=_OFFSET_SQ_RING)
-        self._sqes_map = mmap.mmap(self._fd, parameters.sq_entries * _SQE_BYTES, offset=_OFFSET_SQES)
+        self._sqes_map = mmap.mmap(self._fd, parameters.sq_entries * ENTRY_BYTES, offset=_OFFSET_SQES)
         self._sqes_address = ctypes.addressof(ctypes.c_char.from_buffer(self._sqes_map))
         self._ring: memoryview[int] = memoryview(self._ring_map)[: size // 4 * 4].cast("I")
         self._sq_mask = self._ring[sq.ring_mask // 4]
@@ -223,113 +216,26 @@ class SendRing:
         call(_SYS_REGISTER, self._fd, _REGISTER_FILES_UPDATE, ctypes.byref(self._update), 1)
 
 
-class SendBlock:
-    """The prepared sends of one set of sockets, in an order that may change: a removed one is replaced by the last."""
+class SendBlock(Block):
+    """The prepared sends of one set of sockets. The place of a socket is that in the ring's table."""
 
-    _WORDS: ClassVar = 16
-    # Which words of an entry hold the index, and the address and the length of the frame.
-    _WORD_INDEX: ClassVar = _WORD_USER_DATA
-    _WORD_ADDRESS: ClassVar = 4
-    _WORD_LENGTH: ClassVar = 6
-
-    def __init__(self) -> None:
-        self._places: list[int | None] = []
-        self._capacity = 0
-        self._words: memoryview[int] = memoryview(bytearray()).cast("I")
-        self._buffer = bytearray(_MIN_BUFFER_BYTES)
-        self.length = 0
-        """The bytes of the frame."""
-        self._grow(64)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def append(self, place: int) -> None:
-        """Adds the socket at a place of the ring's table."""
-        index = len(self._places)
-        if index == self._capacity:
-            self._grow(2 * self._capacity)
-        self._places.append(place)
-        self._write(index, place)
-
-    def void(self, index: int) -> int | None:
-        """Makes the send at `index` do nothing. Returns the place of its socket in the table; None if it had none."""
-        place, self._places[index] = self._places[index], None
-        self._write(index, None)
-        return place
-
-    def remove(self, index: int) -> int | None:
-        """Removes the send at `index`, and moves the last one there. Returns the place of its socket in the table."""
-        place = self._places[index]
-        last = self._places.pop()
-        if index < len(self._places):
-            self._places[index] = last
-            self._write(index, last)
-        return place
-
-    def set_frame(self, header: bytes, payload: bytes | bytearray | memoryview[int], offset: int = 0) -> None:
-        """Puts one frame into the buffer: `header`, then `payload` from `offset` on."""
-        size = len(payload) - offset
-        length = len(header) + size
-        if length > len(self._buffer):
-            self._buffer = bytearray(2 * length)
-            self._set_address()
-        view = memoryview(self._buffer)
-        view[: len(header)] = header
-        view[len(header) : length] = memoryview(payload)[offset:]
-        if length != self.length:
-            self.length = length
-            self._fill(self._WORD_LENGTH, length)
-
-    def unsent(self, sent_bytes: int) -> bytes:
-        """Returns the part of the frame after its first `sent_bytes` bytes."""
-        return bytes(memoryview(self._buffer)[sent_bytes : self.length])
-
-    def _grow(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._memory = bytearray(capacity * _SQE_BYTES)
-        self._words = memoryview(self._memory).cast("I")
-        self.address = address_of(self._memory)
-        self._words[self._WORD_INDEX :: self._WORDS] = memoryview(array("I", range(capacity)))
-        self._fill(self._WORD_LENGTH, self.length)
-        self._set_address()
-        for index, place in enumerate(self._places):
-            self._write(index, place)
-
-    def _set_address(self) -> None:
-        address = address_of(self._buffer)
-        self._fill(self._WORD_ADDRESS, address & 0xFFFFFFFF)
-        self._fill(self._WORD_ADDRESS + 1, address >> 32)
-
-    def _fill(self, word: int, value: int) -> None:
-        self._words[word :: self._WORDS] = memoryview(array("I", [value]) * self._capacity)
+    _WORD_INDEX = _WORD_USER_DATA
+    _WORD_ADDRESS = 4
+    _WORD_LENGTH = 6
 
     def _write(self, index: int, place: int | None) -> None:
-        word = index * self._WORDS
+        word = index * ENTRY_WORDS
         self._words[word] = _SILENT_NOP if place is None else _SILENT_SEND
         self._words[word + _WORD_FILE] = 0 if place is None else place
         # A NOP has flags of its own here.
         self._words[word + _WORD_FLAGS] = 0 if place is None else _SEND_FLAGS
 
 
-def address_of(memory: bytearray | memoryview[int]) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
-
-
-def call(*arguments: object) -> int:
-    """Makes a system call. Raises OSError."""
-    result: int = _syscall(*arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
-
 def _nop() -> ctypes.Array[ctypes.c_char]:
-    words = array("I", bytes(_SQE_BYTES))
+    words = array("I", bytes(ENTRY_BYTES))
     words[0] = _OP_NOP
     words[_WORD_USER_DATA] = _END_OF_BATCH
-    return ctypes.create_string_buffer(words.tobytes(), _SQE_BYTES)
+    return ctypes.create_string_buffer(words.tobytes(), ENTRY_BYTES)
 
 
 _NOP_MEMORY: Final = _nop()

@@ -17,9 +17,9 @@ import errno
 import os
 from array import array
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
 
-from observability.stream.io_uring import MAX_BATCH, SendBlock, address_of, call
+from observability.stream.batches.block import ENTRY_BYTES, ENTRY_WORDS, MAX_BATCH, Block, address_of, call
 
 # The numbers of io_setup, io_destroy, io_getevents and io_submit.
 _SYSTEM_CALLS: Final = {("Linux", "x86_64"): (206, 207, 208, 209), ("Linux", "aarch64"): (0, 1, 4, 2)}
@@ -29,7 +29,6 @@ _NO_DESCRIPTOR: Final = 0xFFFFFFFF
 # An iocb is 16 words of 4 bytes: which of them hold what. An event is 4 words of 8 bytes.
 _WORD_OPERATION: Final = 4
 _WORD_DESCRIPTOR: Final = 5
-_IOCB_BYTES: Final = 64
 _EVENT_WORDS: Final = 4
 _WORD_INDEX: Final = 0
 _WORD_RESULT: Final = 2
@@ -56,7 +55,7 @@ class WriteContext:
         """Gives the context back."""
         call(self._destroy, self._context)
 
-    def make_block(self) -> SendBlock:
+    def make_block(self) -> Block:
         return WriteBlock()
 
     def register(self, fd: int) -> int:
@@ -66,7 +65,7 @@ class WriteContext:
     def unregister(self, place: int) -> None:
         """The context knows no sockets."""
 
-    def submit(self, block: SendBlock, start: int, end: int) -> Sequence[tuple[int, int]]:
+    def submit(self, block: Block, start: int, end: int) -> Sequence[tuple[int, int]]:
         """Writes the block's buffer to its sockets from `start` to before `end`, at most `MAX_BATCH` of them. Returns
         the index of each socket that did not take all of it, with the bytes it took, or a negative errno."""
         # hot: once per batch of clients per tick (observability bench --only fanout)
@@ -100,12 +99,12 @@ class WriteContext:
         return [(index, result) for index, result in zip(indexes, results, strict=True) if result != length]
 
 
-class WriteBlock(SendBlock):
+class WriteBlock(Block):
     """The prepared writes of one set of sockets. The place of a socket is its number."""
 
-    _WORD_INDEX: ClassVar = 0
-    _WORD_ADDRESS: ClassVar = 6
-    _WORD_LENGTH: ClassVar = 8
+    _WORD_INDEX = 0
+    _WORD_ADDRESS = 6
+    _WORD_LENGTH = 8
 
     def pointer(self, index: int) -> int:
         """Returns the address of the pointers to the control blocks from `index` on."""
@@ -116,10 +115,10 @@ class WriteBlock(SendBlock):
 
     def _grow(self, capacity: int) -> None:
         super()._grow(capacity)
-        self._pointers = array("Q", range(self.address, self.address + capacity * _IOCB_BYTES, _IOCB_BYTES))
+        self._pointers = array("Q", range(self.address, self.address + capacity * ENTRY_BYTES, ENTRY_BYTES))
         self._pointers_address = self._pointers.buffer_info()[0]
 
     def _write(self, index: int, place: int | None) -> None:
-        word = index * self._WORDS
+        word = index * ENTRY_WORDS
         self._words[word + _WORD_OPERATION] = _PWRITE
         self._words[word + _WORD_DESCRIPTOR] = _NO_DESCRIPTOR if place is None else place
