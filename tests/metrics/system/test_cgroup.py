@@ -34,7 +34,7 @@ def test_version_2_usage_excludes_reclaimable_pages(tmp_path: Path) -> None:
         },
     )
     assert cgroup.memory() == MemoryUse(500, 1000)
-    assert (cgroup.cpu_limit_cores(), cgroup.cpu_seconds()) == (1.5, 2.5)
+    assert (cgroup.cpu_limit_cores, cgroup.cpu_seconds()) == (1.5, 2.5)
 
 
 def test_version_1_has_a_hierarchy_per_controller(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_version_1_has_a_hierarchy_per_controller(tmp_path: Path) -> None:
         },
     )
     assert cgroup.memory() == MemoryUse(550, 1000)
-    assert (cgroup.cpu_limit_cores(), cgroup.cpu_seconds()) == (0.5, 3.0)
+    assert (cgroup.cpu_limit_cores, cgroup.cpu_seconds()) == (0.5, 3.0)
 
 
 def test_a_group_tighter_than_its_ancestor_counts(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_tightest_ancestor_counts(tmp_path: Path) -> None:
         },
     )
     assert cgroup.memory() == MemoryUse(400, 500)
-    assert cgroup.cpu_limit_cores() == 1.0
+    assert cgroup.cpu_limit_cores == 1.0
 
 
 def test_the_mount_is_the_group_itself_inside_a_container(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_mount_is_the_group_itself_inside_a_container(tmp_path: Path) -> Non
 )
 def test_a_group_without_limits_has_none(tmp_path: Path, membership: str, files: dict[str, str]) -> None:
     cgroup = group(tmp_path, membership, files)
-    assert (cgroup.memory(), cgroup.cpu_limit_cores(), cgroup.cpu_seconds()) == (None, None, None)
+    assert (cgroup.memory(), cgroup.cpu_limit_cores, cgroup.cpu_seconds()) == (None, None, None)
 
 
 def test_the_group_of_this_process_can_be_read() -> None:

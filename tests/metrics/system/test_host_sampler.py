@@ -52,15 +52,26 @@ def test_a_sample_counts_the_files_that_are_open(tmp_path: Path) -> None:
 
 
 def test_a_host_that_cannot_be_read_now_is_named_and_sampled_again_later(tmp_path: Path) -> None:
-    sampler = HostSampler(tmp_path, unlimited(tmp_path))
+    cgroup = unlimited(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
         with pytest.raises(OSError, match="/proc/stat cannot be read"):
-            sampler.sample()
+            HostSampler(tmp_path, cgroup)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert sampler.sample().num_fds >= 3
+    assert HostSampler(tmp_path, cgroup).sample().num_fds >= 3
+
+
+def test_a_host_is_sampled_while_the_process_has_no_descriptor_left(tmp_path: Path) -> None:
+    sampler = HostSampler(tmp_path, unlimited(tmp_path))
+    before = sampler.sample()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        assert sampler.sample().num_fds == before.num_fds
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_busy_process_shows_in_the_cpu_figures(tmp_path: Path) -> None:

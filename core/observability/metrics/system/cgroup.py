@@ -43,7 +43,8 @@ class MemoryUse:
 
 
 class Cgroup:
-    """Reads the files on each call. Which there are is looked up only once."""
+    """Reads what the group uses on each call, and its limits, which hardly ever change, on `read_limits`. Which files
+    there are is looked up only once."""
 
     def __init__(self, mount: Path = _MOUNT, membership: Path = _MEMBERSHIP) -> None:
         groups = _memberships(membership)
@@ -58,22 +59,18 @@ class Cgroup:
         self._limits_1 = [each for each in cpu if (each / "cpu.cfs_quota_us").exists()]
         self._usage_2 = [each / "cpu.stat" for each in unified if (each / "cpu.stat").exists()]
         self._usage_1 = [each / "cpuacct.usage" for each in cpuacct if (each / "cpuacct.usage").exists()]
+        self._limited: list[tuple[Path, _MemoryFiles, int]] = []
+        self.cpu_limit_cores: float | None = None
+        """The tightest CPU quota in cores; None without a quota."""
+        self.read_limits()
 
-    def memory(self) -> MemoryUse | None:
-        """Returns the use of the group with the tightest memory limit; None without a limit."""
-        uses = []
+    def read_limits(self) -> None:
+        """Reads the limits of memory and CPU anew."""
+        self._limited = []
         for directory, names in self._memory:
             limit_bytes = _read_int(directory / names.limit)
-            if limit_bytes is None or not 0 < limit_bytes < _NO_LIMIT_BYTES:
-                continue
-            used_bytes = _read_int(directory / names.usage)
-            if used_bytes is not None:
-                inactive_bytes = _read_stat(directory / "memory.stat", names.reclaimable) or 0
-                uses.append(MemoryUse(max(0, used_bytes - inactive_bytes), limit_bytes))
-        return min(uses, key=lambda use: use.limit_bytes, default=None)
-
-    def cpu_limit_cores(self) -> float | None:
-        """Returns the tightest CPU quota in cores; None without a quota."""
+            if limit_bytes is not None and 0 < limit_bytes < _NO_LIMIT_BYTES:
+                self._limited.append((directory, names, limit_bytes))
         cores = []
         for path in self._limits_2:
             words = read_file(path).split()
@@ -83,7 +80,17 @@ class Cgroup:
             quota = _read_int(directory / "cpu.cfs_quota_us")
             if quota is not None and quota > 0 and (period := _read_int(directory / "cpu.cfs_period_us")):
                 cores.append(quota / period)
-        return min(cores, default=None)
+        self.cpu_limit_cores = min(cores, default=None)
+
+    def memory(self) -> MemoryUse | None:
+        """Returns the use of the group with the tightest memory limit; None without a limit."""
+        uses = []
+        for directory, names, limit_bytes in self._limited:
+            used_bytes = _read_int(directory / names.usage)
+            if used_bytes is not None:
+                inactive_bytes = _read_stat(directory / "memory.stat", names.reclaimable) or 0
+                uses.append(MemoryUse(max(0, used_bytes - inactive_bytes), limit_bytes))
+        return min(uses, key=lambda use: use.limit_bytes, default=None)
 
     def cpu_seconds(self) -> float | None:
         """Returns the CPU time that the group has used; None if it is not accounted."""
