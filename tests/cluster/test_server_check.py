@@ -19,6 +19,8 @@ from observability.cluster.server_check import check_edge_access, check_hub_acce
 from observability.cluster.streams import make_frame_stream, make_stream
 from observability.config.config import Config
 from observability.errors import SourceError
+from observability.memory.counters import Counters
+from observability.sites.site import Site
 from observability.sources.brokers.nats_connection import NatsConnection
 from server_process import run_command
 
@@ -92,6 +94,16 @@ def test_a_subject_that_a_hub_may_not_publish_to_is_named(broker: NatsServer, us
 def test_a_subject_that_an_edge_may_not_publish_to_is_named(broker: NatsServer, user: str) -> None:
     with pytest.raises(SourceError, match="may not publish to") as refused:
         checked_as(broker, user, check_edge_access)
+    assert OF_EDGES[user].removesuffix(">") in str(refused.value)
+
+
+@pytest.mark.parametrize("user", OF_EDGES)
+def test_a_subject_that_an_aggregator_may_not_publish_to_is_named(broker: NatsServer, user: str) -> None:
+    async def main() -> None:
+        await Site(desk_of(broker, user), HostClock(), Counters()).link.open()
+
+    with pytest.raises(SourceError, match="may not publish to") as refused:
+        run(main())
     assert OF_EDGES[user].removesuffix(">") in str(refused.value)
 
 

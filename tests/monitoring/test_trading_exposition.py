@@ -83,6 +83,19 @@ def test_an_old_snapshot_is_not_shown_as_the_present() -> None:
     assert set(samples(TradingFigures(snapshot(), EXECUTION, MAX_AGE_NS + 1))) == {"trading_snapshot_age_seconds"}
 
 
+def test_totals_that_lack_a_site_and_what_it_has_sent_last_have_no_sample() -> None:
+    strategies = {"london/mm": {"total_pnl": 1.0}, "tokyo/mm": {"total_pnl": 2.0}}
+    whole = samples(TradingFigures(snapshot(strategies=strategies, missing_sites=[]), None, 0))
+    assert (whole["trading_pnl"], whole["trading_strategy_pnl{strategy=tokyo/mm}"]) == (1.5, 2.0)
+    lacking = samples(TradingFigures(snapshot(strategies=strategies, missing_sites=["tokyo"]), None, 0))
+    assert lacking["trading_strategy_pnl{strategy=london/mm}"] == 1.0
+    gone = {name.partition("{")[0] for name in whole.keys() - lacking.keys()}
+    assert gone == {
+        "trading_pnl", "trading_drawdown_ratio", "trading_strategy_pnl", "execution_session_fills",
+        "execution_session_orders",
+    }  # fmt: skip
+
+
 def test_without_the_hub_what_it_alone_knows_is_missing() -> None:
     found = samples(TradingFigures(snapshot(), None, 0))
     assert "trading_pnl" in found

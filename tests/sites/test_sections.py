@@ -221,6 +221,80 @@ def test_a_frame_whose_index_does_not_fit_its_shape_is_counted_and_not_shown() -
     assert desk.counters.total("cluster_site_frames_refused_total") == 1
 
 
+def forge(desk: DeskSite, old: bytes, new: bytes, epoch: str | None = None) -> None:
+    """Publishes the newest frame once more, with the right SHA-256, but other bytes in its snapshot."""
+    assert len(old) == len(new)
+    frame = unpack_frame(desk.sent.headers, desk.sent.data)
+    payload, *index = frame.parts
+    assert old in payload
+    parts = (payload.replace(old, new, 1), *index)
+    headers, body = pack_frame(structs.replace(frame, epoch=epoch or frame.epoch, seq=frame.seq + 1, parts=parts))
+    desk.site.take(Message("", "", body, headers), Place(9, desk.clock.time_ns(), 0))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b'"AAPL":{"last_price"', b'"AAPL":["last_price"', "market_data/AAPL of frame 2 cannot be used"),
+        (b'"symbol":"AAPL"', b'"symbol":"AA\xff\xff"', "strategy/positions/mm/AAPL of frame 2 cannot be used"),
+        (b'"trades":', b'"tradez":', "missing required field `trades`"),
+        (b'"last_signal":null', b'"last_signal":"no"', "Expected `object | null`, got `str`"),
+        (b'"total_pnl":-0.1', b'"total_pnl":"-1"', "Expected `float | null`, got `str`"),
+        (b'"reporting_currency":"USD"', b'"reporting_currency":12345', "Expected `str`, got `int`"),
+        (b'"active_alerts":0', b'"active_alertz":0', "system of frame 2 cannot be used"),
+    ],
+)
+def test_a_frame_whose_parts_cannot_be_used_costs_its_own_site_alone(
+    old: bytes, new: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    aggregator = Aggregator("london", "tokyo")
+    for desk in aggregator.desks:
+        desk.trade(1, D(10), D(100))
+        desk.publish()
+    assert aggregator.snapshot()["strategy"]["fills"] == 2
+    tokyo = aggregator.desks[1]
+    for _ in range(3):
+        # As of another hub: all of its parts are new.
+        forge(tokyo, old, new, epoch="1")
+    assert tokyo.counters.total("cluster_site_frames_refused_total") == 3
+    assert aggregator.snapshot()["strategy"]["fills"] == 2
+    aggregator.clock.advance(3)
+    aggregator.desks[0].publish()
+    snapshot = aggregator.snapshot()
+    assert (snapshot["strategy"]["fills"], snapshot["strategy"]["missing_sites"]) == (1, ["tokyo"])
+    tokyo.site.link.trouble = None
+    site = aggregator.snapshot()["sites"]["tokyo"]
+    assert (site["status"], site["seq"]) == ("stale", 1)
+    assert said in site["reason"]
+    assert caplog.text.count("a frame of site tokyo is not shown") == 1
+    tokyo.publish()
+    assert aggregator.snapshot()["strategy"]["fills"] == 2
+
+
+def test_bytes_that_changed_against_their_index_cost_their_own_site_alone() -> None:
+    aggregator = Aggregator("london", "tokyo")
+    for desk in aggregator.desks:
+        desk.trade(1, D(10), D(100))
+        desk.publish()
+    aggregator.snapshot()
+    tokyo = aggregator.desks[1]
+    tokyo.site.link.trouble = None
+    forge(tokyo, b'"AAPL":{"last_price"', b'"AAPL":["last_price"')
+    assert aggregator.snapshot()["strategy"]["missing_sites"] == []
+    # Once it is stale, all of its parts are merged anew.
+    aggregator.clock.advance(3)
+    aggregator.desks[0].publish()
+    assert aggregator.snapshot()["strategy"]["missing_sites"] == ["tokyo"]
+    for _ in range(2):
+        forge(tokyo, b'"AAPL":{"last_price"', b'"AAPL":["last_price"')
+        site = aggregator.snapshot()["sites"]["tokyo"]
+        assert site["status"] == "stale"
+    assert "market_data/AAPL of frame 2 cannot be used" in site["reason"]
+    tokyo.publish()
+    tokyo.publish()
+    assert aggregator.snapshot()["strategy"]["fills"] == 2
+
+
 def test_a_frame_that_comes_again_is_not_shown_after_a_newer_one() -> None:
     aggregator = Aggregator("london")
     desk = aggregator.desks[0]

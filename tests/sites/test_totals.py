@@ -82,10 +82,18 @@ def test_a_count_that_an_older_hub_does_not_have_is_null() -> None:
     assert (total["fills"], total["signals"]) == (4, None)
 
 
-def test_without_a_live_site_amounts_are_null() -> None:
-    total = strategy_total({})
-    assert {total[name] for name in STRATEGY.amounts} == {None}
-    assert total["unconverted_reason"] == "no site is live"
+@pytest.mark.parametrize(
+    ("totals", "total"), [(STRATEGY, strategy_total({})), (EXECUTION, total_of(EXECUTION, {}, []))]
+)
+def test_without_a_live_site_every_figure_is_null_with_a_reason(totals: SectionTotals, total: dict[str, Any]) -> None:
+    figures = (*totals.amounts, *totals.counts, *totals.largest, *totals.undefined)
+    assert {total[name] for name in figures} == {None}
+    assert total["undefined_reason"] == "no site is live"
+    assert {total[name] for name in totals.reasons} <= {"no site is live"}
+
+
+def test_without_a_live_site_amounts_say_why_they_are_null() -> None:
+    assert strategy_total({})["unconverted_reason"] == "no site is live"
 
 
 def test_ratios_and_falls_are_null_over_several_sites() -> None:

@@ -83,20 +83,24 @@ async def check_hub_access(connection: NatsConnection, desk: Desk) -> None:
 
 async def check_edge_access(connection: NatsConnection, desk: Desk) -> None:
     """Raises SourceError with everything that an edge must publish and its user may not; EOFError."""
-    streams = (desk.frame_stream, desk.lane_stream)
-    calls = [f"$JS.API.{call}.{stream}" for call in ("STREAM.INFO", "CONSUMER.CREATE") for stream in streams]
-    flows = [f"$JS.FC.{stream}.none" for stream in streams]
-    # Without a subject for an answer, the hub leaves a question out.
-    bodies = {**dict.fromkeys(calls, b"{}"), **dict.fromkeys((*flows, desk.question_subject, desk.status_subject), b"")}
-    denied = await _denied(connection, bodies, ())
-    if desk.status_subject in denied:
-        denied.remove(desk.status_subject)
+    await check_follower_access(connection, desk)
+    if await _denied(connection, {desk.status_subject: b""}, ()):
         logger.warning(
             "the NATS user of this edge may not publish to %s: other hosts do not show this edge; allow it in the "
             "permissions of the user",
             desk.status_subject,
         )
-    _raise_denied(denied)
+
+
+async def check_follower_access(connection: NatsConnection, desk: Desk) -> None:
+    """Raises SourceError with everything that a host which follows a desk, and asks its hub, must publish and its user
+    may not; EOFError."""
+    streams = (desk.frame_stream, desk.lane_stream)
+    calls = [f"$JS.API.{call}.{stream}" for call in ("STREAM.INFO", "CONSUMER.CREATE") for stream in streams]
+    flows = [f"$JS.FC.{stream}.none" for stream in streams]
+    # Without a subject for an answer, the hub leaves a question out.
+    bodies = {**dict.fromkeys(calls, b"{}"), **dict.fromkeys((*flows, desk.question_subject), b"")}
+    _raise_denied(await _denied(connection, bodies, ()))
 
 
 async def _denied(connection: NatsConnection, bodies: Mapping[str, bytes], appended: Sequence[str]) -> list[str]:

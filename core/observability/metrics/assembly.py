@@ -263,10 +263,10 @@ def summary_document(collectors: Collectors) -> dict[str, Any]:
 
 def make_summary(
     *,
-    symbols: int,
-    trades: int,
-    volume: float,
-    active_strategies: int,
+    symbols: int | None,
+    trades: int | None,
+    volume: float | None,
+    active_strategies: int | None,
     strategy: Mapping[str, Any],
     execution: Mapping[str, Any],
     system: Mapping[str, Any],

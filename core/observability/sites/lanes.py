@@ -16,10 +16,12 @@ import orjson
 
 from observability.clocks.clock import Clock
 from observability.cluster.follower import Place, StreamFollower
+from observability.errors import SourceError
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog, LoggedEntry
 from observability.memory.layout import ALERTS_LANE, LANES
 from observability.metrics.alerts.book import Action, AlertState, transition_document
+from observability.sites.frame_check import AlertPart, Part, decoded
 from observability.sites.naming import alert_at, prefixed, renamed
 from observability.sites.site import Site
 from observability.sources.brokers.nats_connection import Message
@@ -68,9 +70,12 @@ class SiteLanes:
         lane = lanes.get(message.subject)
         if lane is None:
             return
+        kind = AlertPart if lane == ALERTS_LANE else Part
         try:
-            entries = [(seq, symbol, orjson.loads(b"{%b}" % members)) for seq, symbol, members in _decode(message.data)]
-        except (msgspec.DecodeError, orjson.JSONDecodeError) as error:
+            entries = [
+                (seq, symbol, decoded(b"{%b}" % members, kind)) for seq, symbol, members in _decode(message.data)
+            ]
+        except (msgspec.DecodeError, SourceError) as error:
             logger.error("message %d of the lanes of site %s cannot be read: %s", place.seq, site, error)
             return
         for seq, symbol, document in entries:

@@ -35,7 +35,7 @@ def renamed(site: str, part: Fields, *, is_stale: bool) -> Fields:
         if isinstance(part.get(name), str):
             part[name] = prefixed(site, part[name])
     signal = part.get("last_signal")
-    if signal is not None:
+    if isinstance(signal, dict):
         part["last_signal"] = renamed(site, signal, is_stale=is_stale)
     if is_stale:
         for name in _STALENESS:

@@ -18,10 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
+from observability.errors import SourceError
 from observability.history.history import History
 from observability.history.series_writer import SeriesWriter
 from observability.metrics import BaseCollector
@@ -29,6 +28,7 @@ from observability.metrics.alerts.book import AlertContent, rule_alert_id
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.system_collector import SystemCollector
+from observability.sites.frame_check import decoded, type_of
 from observability.sites.naming import prefixed, renamed
 from observability.sites.site import Site, SitePart, SiteSnapshot, Status, missing_sites
 from observability.sites.totals import EXECUTION, strategy_total, total_of
@@ -170,10 +170,13 @@ class MergedSection(BaseCollector):
             if snapshot is None or (snapshot is before and status == status_before):
                 continue
             self._merged[site.name] = snapshot, status
-            if before is not None and status == status_before and snapshot.has_keys_of(before):
-                self._merge_changed(site, snapshot, before.message.seq)
-            else:
-                self._merge_all(site, snapshot)
+            try:
+                if before is not None and status == status_before and snapshot.has_keys_of(before):
+                    self._merge_changed(site, snapshot, before.message.seq)
+                else:
+                    self._merge_all(site, snapshot)
+            except SourceError as error:
+                site.fail(str(error))
             has_changed = True
         if self.fields is not None and self._total is not None and has_changed:
             self.fields.offer({**self._total(self.live_fields()), "missing_sites": self._sites.missing})
@@ -218,7 +221,7 @@ class MergedSection(BaseCollector):
                 self._merged_part(site, part, prefixed(site.name, part.key))
 
     def _take_fields(self, site: Site, part: SitePart) -> None:
-        fields = orjson.loads(part.data)
+        fields = decoded(part.data, type_of(self.name, None, None))
         self.site_fields[site.name] = fields
         if self._total is not None:
             self._by_site.setdefault(site.name, JsonPart()).offer(fields)
@@ -229,8 +232,9 @@ class MergedSection(BaseCollector):
             merged = MergedPart(None if part.symbol is None else prefixed(site.name, part.symbol))
         source = part.data, site.is_live
         if merged.source != source:
+            found = decoded(part.data, type_of(self.name, part.group, part.key))
             merged.source = source
-            merged.offer(renamed(site.name, orjson.loads(part.data), is_stale=not site.is_live))
+            merged.offer(renamed(site.name, found, is_stale=not site.is_live))
         return merged
 
     def _replace(self, site: Site, group: str | None, found: Mapping[str, MergedPart]) -> None:

@@ -28,8 +28,10 @@ from observability.cluster.frame_message import FrameMessage, unpack_frame
 from observability.cluster.frame_receiver import EPOCHS_KEPT
 from observability.cluster.link import Link
 from observability.cluster.questions import Questions
+from observability.cluster.server_check import check_follower_access
 from observability.errors import SourceError
 from observability.memory.counters import Counters
+from observability.sites.frame_check import SECTIONS, AlertsPart, decoded, type_of
 from observability.snapshot.index import PART_NUMBERS, Shape, SnapshotIndex
 from observability.sources.brokers.nats_connection import Message
 
@@ -100,6 +102,19 @@ class SiteSnapshot:
             if wanted:
                 return
 
+    def check(self, before: SiteSnapshot | None) -> None:
+        """Raises SourceError if a part is not what the sections of an aggregator need. Those that have not changed
+        since `before`, which was checked, are left out."""
+        # hot: once per tick of a site
+        after_seq = before.message.seq if before is not None and self.has_keys_of(before) else -1
+        for section in SECTIONS:
+            for part in self.parts(section, after_seq):
+                try:
+                    decoded(part.data, type_of(section, part.group, part.key))
+                except SourceError as error:
+                    where = "/".join(filter(None, (section, part.group, part.key)))
+                    raise SourceError(f"{where} of frame {self.message.seq} cannot be used: {error}") from None
+
     def _cut(self, at: int) -> bytes:
         return self._payload[self._index.part(at)]
 
@@ -127,10 +142,12 @@ class Site:
         self._superseded: deque[str] = deque(maxlen=EPOCHS_KEPT)
         """The epochs of hubs whose place another one has taken."""
         self._refusal: str | None = None
+        self._is_index_right = True
+        self.link.add_opener(lambda connection: check_follower_access(connection, desk))
         label = {"site": desk.name}
         self._received = counters.counter("cluster_site_frames_received_total", "Frames of a site that came", **label)
         self._refused = counters.counter(
-            "cluster_site_frames_refused_total", "Frames of a site that were damaged on their way", **label
+            "cluster_site_frames_refused_total", "Frames of a site that are damaged, or cannot be used", **label
         )
         self._age = counters.float_gauge("cluster_site_age_seconds", "Age of the newest frame of a site", **label)
         self._is_live = counters.gauge("cluster_site_live", "Whether a site is live: its frames are current", **label)
@@ -152,6 +169,8 @@ class Site:
             return None
         if self.link.trouble is not None:
             return self.link.trouble
+        if self._refusal is not None:
+            return self._refusal
         return "no frame has come yet" if self.snapshot is None else "its hub publishes no frames"
 
     def refresh(self, now_ns: int, mono_ns: int) -> None:
@@ -183,11 +202,15 @@ class Site:
         return {"status": self.status, "reason": self.reason, **found}
 
     def take(self, message: Message, place: Place) -> None:
-        """Takes a frame that has come. One that is damaged is counted and left out."""
+        """Takes a frame that has come. One that is damaged, or cannot be used, is counted and left out."""
         # hot: once per tick of a site
         try:
             frame = unpack_frame(message.headers, message.data)
             snapshot = SiteSnapshot(frame, self._came)
+            snapshot.check(self._came if self._is_index_right else None)
+            alerts = frame.documents.get("system_alerts")
+            if alerts is not None:
+                decoded(alerts, AlertsPart)
         except SourceError as error:
             self._refuse(str(error))
             return
@@ -198,10 +221,18 @@ class Site:
         self._arrived_mono_ns = self._clock.mono_ns() - stored_ago_ns
         self._limit_ns = max(round(STALE_SECONDS * NS_PER_S), STALE_TICKS * frame.interval_ns)
         self._came = snapshot
+        self._refusal = None
         self.has_come.set()
-        alerts = frame.documents.get("system_alerts")
         if alerts is not None:
             self.alerts = alerts
+
+    def fail(self, why: str) -> None:
+        """Takes the site for stale until another frame comes: of the newest one a part cannot be used that has changed
+        though its index says that it has not. Frames that follow are looked at whole."""
+        self._is_index_right = False
+        self._limit_ns = -1
+        self.status = "stale"
+        self._refuse(why)
 
     def _is_newer(self, frame: FrameMessage) -> bool:
         """Whether nothing as new has come: servers that have lost the end of a stream send all of it again."""
@@ -219,9 +250,12 @@ class Site:
 
     def _refuse(self, why: str) -> None:
         self._refused.add()
-        if why != self._refusal:
-            self._refusal = why
-            logger.error("a frame of site %s is not shown: %s", self.name, why)
+        # Each frame of a hub with a fault may have another number, or another place, in what it says.
+        if self._refusal is None:
+            logger.error(
+                "a frame of site %s is not shown: %s; the one before it stays until a good one comes", self.name, why
+            )
+        self._refusal = why
 
 
 def missing_sites(sites: Sequence[Site]) -> list[str]:

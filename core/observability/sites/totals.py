@@ -2,7 +2,7 @@
 
 AMOUNTS     exact sums of decimals; null if a site has none, if the sites report in different currencies, or if no
             site is live
-COUNTS      sums of whole numbers; null if a site has none, as its hub is older than the count
+COUNTS      sums of whole numbers; null if a site has none, as its hub is older than the count, or if no site is live
 LARGEST     the largest of all sites
 TEXTS       what the sites say, each behind its name
 UNDEFINED   null, with `undefined_reason`: ratios, percentiles and paths of several accounts do not follow from
@@ -51,11 +51,11 @@ STRATEGY: Final = SectionTotals(
     texts=("path_reason",),
     undefined=(
         "drawdown", "max_drawdown", "drawdown_pct", "max_drawdown_pct", "drawdown_peak_time", "max_drawdown_peak_time",
-        "max_drawdown_trough_time", "max_drawdown_recovered_time", "sharpe", "sortino", "win_rate", "profit_factor",
-        "expectancy",
+        "max_drawdown_trough_time", "max_drawdown_recovered_time", "sharpe", "sortino", "n_days", "win_rate",
+        "profit_factor", "expectancy",
     ),
     special=(
-        "currencies", "unconverted", "unconverted_reason", "reporting_currency", "n_days", "rates",
+        "currencies", "unconverted", "unconverted_reason", "reporting_currency", "rates",
     ),
 )  # fmt: skip
 
@@ -81,6 +81,7 @@ def total_of(totals: SectionTotals, live: Mapping[str, Fields], currencies: Iter
     report."""
     parts = list(live.values())
     has_one_currency = len(set(currencies)) == 1
+    reason = UNDEFINED_REASON if live else NO_SITE_REASON
     return {
         **{name: _sum(parts, name) if has_one_currency else None for name in totals.amounts},
         **{name: _count(parts, name) for name in totals.counts},
@@ -88,8 +89,8 @@ def total_of(totals: SectionTotals, live: Mapping[str, Fields], currencies: Iter
            for name in totals.largest},
         **{name: texts_of(live, name) for name in totals.texts},
         **dict.fromkeys(totals.undefined),
-        **dict.fromkeys(totals.reasons, UNDEFINED_REASON),
-        "undefined_reason": UNDEFINED_REASON,
+        **dict.fromkeys(totals.reasons, reason),
+        "undefined_reason": reason,
     }  # fmt: skip
 
 
@@ -113,8 +114,6 @@ def strategy_total(live: Mapping[str, Fields]) -> dict[str, Any]:
         "unconverted": {currency: _sum(found, "amount") for currency, found in sorted(unconverted.items())},
         "unconverted_reason": _why_no_sum(live, currencies),
         "reporting_currency": next(iter(currencies)) if len(currencies) == 1 else None,
-        # The days behind the ratios, of which there are none.
-        "n_days": 0,
         "rates": [{**rate, "site": name} for name, part in live.items() for rate in part["rates"]],
     }
 
@@ -135,13 +134,17 @@ def _why_no_sum(live: Mapping[str, Fields], currencies: Mapping[str, str]) -> st
 
 
 def _count(parts: Sequence[Fields], name: str) -> int | None:
-    values = [value for part in parts if (value := part.get(name)) is not None]
-    return sum(values) if len(values) == len(parts) else None
+    values = _values(parts, name)
+    return None if values is None else sum(values)
 
 
 def _sum(parts: Sequence[Fields], name: str) -> float | None:
-    """Returns an exact sum of what the sites publish, as the nearest number; None if any of them has none."""
+    """Returns an exact sum of what the sites publish, as the nearest number."""
+    values = _values(parts, name)
+    return None if values is None else to_float(exact_sum(exact_decimal(value) for value in values))
+
+
+def _values(parts: Sequence[Fields], name: str) -> list[Any] | None:
+    """Returns a field at each site; None if a site has none, or there is no site."""
     values = [value for part in parts if (value := part.get(name)) is not None]
-    if not values or len(values) < len(parts):
-        return None
-    return to_float(exact_sum(exact_decimal(value) for value in values))
+    return values if values and len(values) == len(parts) else None

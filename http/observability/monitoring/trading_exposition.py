@@ -170,6 +170,7 @@ class TradingFigures:
         self._labels = labels
         self._has_exemplars = has_exemplars
         self._kept: dict[str, frozenset[str] | None] = {}
+        self._absent: tuple[str, ...] = ()
 
     def families(self) -> Iterator[bytes]:
         age: Rows = [("", {"age": self._age_ns})]
@@ -180,7 +181,11 @@ class TradingFigures:
         strategy, execution = snapshot["strategy"], snapshot["execution"]
         quality = {} if self._execution is None else self._execution["quality"]
         yield from self._choose(snapshot, quality)
-        yield from _families("trading", _ACCOUNT, [("", strategy)])
+        # A graph cannot say which sites a total lacks, nor that what an absent site has sent last is old.
+        absent = strategy.get("missing_sites") or ()
+        self._absent = tuple(f"{site}/" for site in absent)
+        is_whole = not absent
+        yield from _families("trading", _ACCOUNT, [("", strategy)] if is_whole else [])
         if self._has("strategy"):
             yield from _families("trading_strategy", _MONEY, self._rows("strategy", strategy["strategies"]))
         if self._has("symbol"):
@@ -191,9 +196,9 @@ class TradingFigures:
             yield from _families("market", _SYMBOL, self._rows("symbol", snapshot["market_data"]))
         if self._has("symbol", "venue"):
             yield from _families("market_venue", _VENUE, self._venues(snapshot["market_data"]))
-        yield from _families("execution", (_FILLS,), [("", execution)])
+        yield from _families("execution", (_FILLS,), [("", execution)] if is_whole else [])
         orders: Rows = [(_labels(status=status), {"orders": execution.get(field)}) for status, field in _ORDERS.items()]
-        yield from _families("execution", (_SESSION_ORDERS,), orders)
+        yield from _families("execution", (_SESSION_ORDERS,), orders if is_whole else [])
         if self._execution is not None:
             yield from _quality("execution", [("", quality)])
             yield from _families("execution", (_REJECTS,), self._rejects(quality["reject_reasons"]))
@@ -228,7 +233,7 @@ class TradingFigures:
 
     def _shows(self, label: str, value: str) -> bool:
         kept = self._kept[label]
-        return kept is None or value in kept
+        return (kept is None or value in kept) and not value.startswith(self._absent)
 
     def _rows(self, label: str, parts: Fields) -> Rows:
         return [(_labels(**{label: name}), fields) for name, fields in parts.items() if self._shows(label, name)]

@@ -18,7 +18,7 @@ from observability.schemas.builders import (
     share,
     text,
 )
-from observability.schemas.sites import SITE_FIELDS, UNDEFINED_REASON, of_sites
+from observability.schemas.sites import SITE_FIELDS, UNDEFINED_REASON, of_sites, over_sites
 
 _SECTION_FIELDS: Final[dict[str, Schema]] = {
     "orders_today": count("Orders of the session.", 19),
@@ -65,7 +65,7 @@ EXECUTION_SECTION: Final = record(
     "ExecutionSection",
     "Orders, fills, latency and slippage of the session.",
     {
-        **_SECTION_FIELDS,
+        **over_sites(_SECTION_FIELDS),
         **of_sites(record("SiteExecution", "The orders of one site.", _SECTION_FIELDS)),
         "undefined_reason": UNDEFINED_REASON,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from observability.schemas.builders import Schema, array, count, mapping, moment, number, record, text, word
@@ -11,7 +12,8 @@ MISSING_SITES: Final = array(
 )
 SITE_FIELDS: Final = ("missing_sites", "sites")
 UNDEFINED_REASON: Final = text(
-    "Of an aggregator: why ratios, percentiles and falls are null.", "not defined over several sites; ..."
+    "Of an aggregator: why ratios, percentiles and falls are null; without a live site, why counts are, too.",
+    "not defined over several sites; ...",
 )
 
 SITE: Final = record(
@@ -30,6 +32,14 @@ SITE: Final = record(
     },
 )
 SITES_SECTION: Final = mapping(SITE, "Of an aggregator: each of its sites.", "london")
+
+
+def over_sites(fields: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Describes totals: counts are null at an aggregator without a live site, or with one whose hub is too old."""
+    return {
+        name: schema | {"type": ["integer", "null"]} if schema.get("type") == "integer" else schema
+        for name, schema in fields.items()
+    }
 
 
 def of_sites(section: Schema) -> dict[str, Schema]:

@@ -23,7 +23,7 @@ from observability.schemas.builders import (
     text,
     word,
 )
-from observability.schemas.sites import SITE_FIELDS, UNDEFINED_REASON, of_sites
+from observability.schemas.sites import SITE_FIELDS, UNDEFINED_REASON, of_sites, over_sites
 from observability.schemas.trades import BOOKING, BY_CURRENCY, SYMBOL
 
 _STRATEGY: Final = text("The strategy; `(default)` if the events name none.", "mean_reversion")
@@ -244,7 +244,7 @@ STRATEGY_SECTION: Final = record(
     "StrategySection",
     "P&L, exposure and drawdown of the account.",
     {
-        **_SECTION_FIELDS,
+        **over_sites(_SECTION_FIELDS),
         "strategies": mapping(STRATEGY_STATE, "Each strategy.", "mean_reversion"),
         "positions": array(POSITION, "Open positions."),
         "symbols": mapping(SYMBOL_ACCOUNT, "Each symbol with a fill, over all strategies.", "AAPL"),

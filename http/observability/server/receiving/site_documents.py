@@ -20,13 +20,14 @@ def symbols_document(sections: MergedSections) -> dict[str, Any]:
 
 
 def summary_document(sections: MergedSections, system_section: SystemSection) -> dict[str, Any]:
-    """Returns `GET /api/metrics/summary`: sums over the live sites."""
+    """Returns `GET /api/metrics/summary`: sums over the live sites, null without any."""
     market = _of_live(sections, sections.market.parts(None))
+    has_live = any(site.is_live for site in sections.sites.sites)
     summary = make_summary(
-        symbols=len(market),
-        trades=sum(each["trades"] for each in market),
-        volume=sum(each["volume"] for each in market),
-        active_strategies=len(_of_live(sections, sections.strategy.parts("strategies"))),
+        symbols=len(market) if has_live else None,
+        trades=sum(each["trades"] for each in market) if has_live else None,
+        volume=sum(each["volume"] for each in market) if has_live else None,
+        active_strategies=len(_of_live(sections, sections.strategy.parts("strategies"))) if has_live else None,
         strategy=sections.strategy.own_fields(),
         execution=sections.execution.own_fields(),
         system=system_section.fields.to_json(),
