@@ -323,6 +323,8 @@ LIMITS: Final = {
     "size of the store": "config.config:Config().store_max_bytes",
     "clients of a worker that look at the past": "past.player:MAX_VIEWERS",
     "frames waiting for the recording": "recorder.recorder:MAX_QUEUED_FRAMES",
+    "recorded frame": "recorder.codec:MAX_FRAME_BYTES",
+    "lines of a log recorded in a second": "recorder.documents:MAX_LINES",
     "days that the recording goes back": "config.config:Config().record_max_age",
     "size of the recording": "config.config:Config().record_max_bytes",
     "strategies, symbols or venues in `/metrics`": "config.config:Config().metrics_max_values",

@@ -12,7 +12,14 @@ from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.logs.log_ring import LogRing
 from observability.memory.counters import Counters
 from observability.recorder.bundle import BundleRequest, extract, make_bundle
-from observability.recorder.documents import COST_FACTOR, LOGS, DocumentReader, DocumentRounds, DocumentWriter
+from observability.recorder.documents import (
+    COST_FACTOR,
+    LOGS,
+    MAX_LINES,
+    DocumentReader,
+    DocumentRounds,
+    DocumentWriter,
+)
 from observability.recorder.layout import DIRECTORY_NAME, documents_path, remove_segment, segment_path
 from observability.recorder.recorder import Recorder
 from observability.snapshot.frames import Frame
@@ -152,3 +159,18 @@ def test_lines_of_every_log_are_recorded_once_and_in_their_order() -> None:
     clock.now_ns += NS_PER_S
     (line,) = orjson.loads(dict(rounds.on_tick(2 * NS_PER_S))[LOGS])
     assert line["message"] == "second"
+
+
+def test_a_line_says_how_many_lines_of_a_storm_are_not_recorded() -> None:
+    clock, ours = FakeClock(), LogRing()
+    rounds = DocumentRounds(("a",), lambda _: b"{}", [(b'"of":1', ours)], clock)
+    ours.write(1, "INFO", "x", "before")
+    dict(rounds.on_tick(0))
+    # More than the ring has room for, too.
+    for number in range(3000):
+        ours.write(number, "INFO", "x", f"line {number}")
+    clock.now_ns += NS_PER_S
+    about, *lines = orjson.loads(dict(rounds.on_tick(NS_PER_S))[LOGS])
+    assert [line["message"] for line in lines] == [f"line {number}" for number in range(3000 - MAX_LINES, 3000)]
+    assert about["message"].endswith(f": {3000 - MAX_LINES:,}")
+    assert about["of"] == 1

@@ -13,6 +13,7 @@ import pytest
 from observability.metrics.assembly import make_history
 from observability.offline.curves import fill_history
 from observability.past.routes import PastLogsQuery, _lines_by
+from observability.recorder import codec
 from observability.recorder.bundle import BundleError, BundleRequest, make_bundle, verify
 from observability.recorder.codec import _LENGTHS, _deflate, _inflate
 from observability.recorder.documents import LOGS, DocumentWriter
@@ -81,11 +82,13 @@ def parts(segment: bytes) -> tuple[bytes, bytes, Record]:
     return payload, _inflate(body, at, tail_bytes, b"")[0], found
 
 
-def forge(folder: Path, segment: tuple[bytes, bytes], payload: bytes, tail: bytes) -> None:
-    """Writes the segment with another first frame; the checksums are right."""
+def forge(
+    folder: Path, segment: tuple[bytes, bytes], payload: bytes, tail: bytes, sizes: tuple[int, int] | None = None
+) -> None:
+    """Writes the segment with another first frame, which may lie about its sizes; the checksums are right."""
     data, index = segment
     _, _, found = parts(data)
-    body = _LENGTHS.pack(len(payload), len(tail)) + _deflate(payload, b"") + _deflate(tail, b"")
+    body = _LENGTHS.pack(*(sizes or (len(payload), len(tail)))) + _deflate(payload, b"") + _deflate(tail, b"")
     made = pack_record(Kind.FULL, found.seq, found.ts_ns, found.lane_seq, body)
     segment_path(folder, 1).write_bytes(data[:HEADER_BYTES] + made + data[found.end :])
     index_path(folder, 1).write_bytes(read_entries(index)[0].pack())
@@ -97,6 +100,19 @@ def test_a_forged_frame_is_read_or_refused(tmp_path: Path, segment: tuple[bytes,
         forge(tmp_path, segment, payload, variant)
         with suppress(ValueError):
             every_frame(tmp_path)
+
+
+def test_a_frame_that_would_unpack_to_gigabytes_is_refused_unread(
+    tmp_path: Path, segment: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload, tail, _ = parts(segment[0])
+    unpacked = []
+    monkeypatch.setattr(codec, "_inflate", lambda *args: unpacked.append(args))
+    for sizes in ((2**32 - 1, len(tail)), (len(payload), 2**32 - 1)):
+        forge(tmp_path, segment, payload, tail, sizes)
+        with pytest.raises(ValueError, match="would have more than 128,000,000 bytes"):
+            every_frame(tmp_path)
+    assert unpacked == []
 
 
 HUGE = b"1" + b"0" * 400

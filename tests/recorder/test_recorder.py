@@ -29,6 +29,7 @@ from observability.recorder.layout import (
 from observability.recorder.recorder import Recorder, RecordLimits
 from observability.recorder.recording import Cursor, Gap
 from observability.recorder.segment import repair
+from observability.snapshot.frames import Frame
 from recorded import LIMITS, Market, described, every_frame, opened, record
 
 ROOT = Path(__file__).parents[2]
@@ -410,6 +411,20 @@ def test_frames_that_find_the_queue_full_are_counted_and_leave_a_gap(
     assert counters.total("recorder_frames_dropped_total") == 20
     assert counters.total("recorder_frames_total") == 31
     assert opened(tmp_path).gaps() == [Gap(frames[29].ts_ns, last.ts_ns, 20)]
+
+
+def test_a_frame_that_is_too_large_is_counted_and_leaves_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    market, counters = Market(), Counters()
+    small, large, last = market.ticks(3)
+    monkeypatch.setattr(recorder_module, "MAX_FRAME_BYTES", max(small.size, last.size))
+    monkeypatch.setattr(Frame, "size", property(lambda frame: 10**9 if frame is large else len(frame.payload)))
+    recorder = Recorder(tmp_path, LIMITS, counters)
+    recorder.start()
+    for frame in (small, large, last):
+        recorder.on_frame(frame, 0)
+    recorder.stop()
+    assert counters.total("recorder_frames_dropped_total") == 1
+    assert opened(tmp_path).gaps() == [Gap(small.ts_ns, last.ts_ns, 1)]
 
 
 def test_frames_without_news_are_queued_with_the_next_that_has_some(tmp_path: Path) -> None:

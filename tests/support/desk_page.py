@@ -53,10 +53,11 @@ def prefer(page: Page, scheme: str) -> None:
 
 
 def open_view(page: Page, server: Server, fragment: str) -> None:
-    """Opens a view anew and waits until it is live."""
+    """Opens a view anew and waits until it is live and shows a snapshot."""
     page.open("about:blank")
     page.open(server.url(f"/{fragment}"))
     page.wait_for("window.app?.feed.connection === 'live'")
+    page.wait_for("document.getElementById('main').dataset.view === location.hash")
 
 
 def texts(page: Page, selector: str) -> list[str]:

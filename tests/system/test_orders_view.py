@@ -122,6 +122,13 @@ def test_a_filter_by_side_leaves_only_that_side(page: Page, desk: Server, side: 
     assert {row[2] for row in table(page, "Orders")} == {side}
 
 
+def test_a_time_gets_its_day_as_the_day_of_the_figures_becomes_another(page: Page, desk: Server) -> None:
+    open_view(page, desk, "#/orders?strategy=mean")
+    wait_for_text(page, "[aria-label=Orders] .row", "AAPL")
+    page.evaluate("Object.defineProperty(app.feed, 'now', { get: () => Date.parse('2001-01-01') })")
+    page.wait_for("/^\\d\\d-\\d\\d /.test(document.querySelector('[aria-label=Orders] .row').textContent)")
+
+
 def test_open_orders_alone_can_be_shown(page: Page, desk: Server) -> None:
     open_view(page, desk, "#/orders?open=true&strategy=mean")
     wait_for_text(page, "[aria-label=Orders] .row", "AAPL")
@@ -177,7 +184,7 @@ def test_a_moment_of_the_past_has_the_orders_that_had_begun_by_then(page: Page, 
     open_view(page, desk, "#/orders?symbol=PAST")
     wait_for_text(page, ".note[role=status]", "2 orders shown")
     page.evaluate(f"app.feed.travel({{ at: {json.dumps(moment)}, speed: 0 }})")
-    wait_for_text(page, ".note[role=status]", "1 orders shown, which is all; as of")
+    wait_for_text(page, ".note[role=status]", "1 order shown, which is all; as of")
     page.evaluate("app.feed.travel(null)")
     wait_for_text(page, ".note[role=status]", "2 orders shown, which is all")
 

@@ -221,6 +221,15 @@ def test_a_dozen_rows_that_move_are_written_at_once(moving_table: Page) -> None:
     assert moving_table.evaluate("[app.change(18, 30, { word: 'new' }), app.shown('new0')][1]") == 12
 
 
+def test_rows_out_of_view_are_written_when_they_come_into_view(moving_table: Page) -> None:
+    moving_table.evaluate("app.table.setMaxRows(10)")
+    written = "[app.change(0, 30, { word: 'new' }), app.shown('old0'), app.shown('new0')].slice(1)"
+    assert moving_table.evaluate(written) == [4, 11]
+    moving_table.evaluate("app.table.element.querySelector('.body').scrollTop = 4 * 26")
+    moving_table.wait_for("app.shown('new0') === 19")
+    assert moving_table.evaluate("app.shown('old0')") == 0
+
+
 def test_cells_of_a_row_in_a_new_edition_are_written_though_values_are_the_same(moving_table: Page) -> None:
     assert moving_table.evaluate("[app.change(0, 1, { edition: 1 }), app.shown('old1')][1]") == 1
 
@@ -292,6 +301,53 @@ def test_a_view_asks_only_for_what_it_shows(page: Page, demo_server: Server) -> 
     page.evaluate("app.go('strategies')")
     page.wait_for("'strategy' in app.feed.snapshot && !('market_data' in app.feed.snapshot)")
     assert page.errors == []
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString"])
+def test_what_every_object_has_is_no_word_of_an_address(page: Page, demo_server: Server, name: str) -> None:
+    open_view(page, demo_server, "")
+    asked = "&".join(
+        f"{each}={name}" for each in ("range", "tab", "leg", "by", "scope", "sort", "state", "level", "only")
+    )
+    for view in page.evaluate(VIEWS):
+        show(page, f"{view}?{asked}&of=strategy:{name}")
+        assert page.evaluate("document.querySelectorAll('#main .panel').length") > 0
+    for view in ("market", "strategies"):
+        show(page, f"#/{view}/{name}")
+        page.wait_for(f"document.querySelector('#main h2').textContent === {json.dumps(name)}")
+    # The server refuses what it does not know, and the browser notes that.
+    assert [error for error in page.errors if "exception" in error or "TypeError" in error] == []
+
+
+# Questions about one subject, which are answered by hand; `asked` and `shown` have those that were.
+QUESTIONS = """(() => {
+    const asked = [], shown = [], answers = [], isPast = { value: false };
+    Object.defineProperty(app.feed, "isPast", { get: () => isPast.value });
+    const ask = name => app.ask("test", () => new Promise(answer => {
+        asked.push(name);
+        answers.push(() => answer(name));
+    }), answer => shown.push(answer));
+    Object.assign(window, { asked, shown, answers, isPast, ask });
+})()"""
+
+
+def test_answers_about_one_subject_come_in_order_and_none_piles_up(page: Page, demo_server: Server) -> None:
+    open_view(page, demo_server, "#/system")
+    page.evaluate(QUESTIONS)
+    assert page.evaluate("['a', 'b', 'c'].forEach(ask), asked.join()") == "a"
+    page.evaluate("answers.shift()()")
+    assert page.evaluate("[asked.join(), shown.join()]") == ["a,c", "a"]
+    page.evaluate("answers.shift()()")
+    assert page.evaluate("[asked.join(), shown.join()]") == ["a,c", "a,c"]
+
+
+def test_an_answer_of_the_present_is_not_shown_in_the_past(page: Page, demo_server: Server) -> None:
+    open_view(page, demo_server, "#/system")
+    page.evaluate(QUESTIONS)
+    page.evaluate("ask('a'), isPast.value = true, answers.shift()()")
+    assert page.evaluate("[asked.join(), shown.join()]") == ["a,a", ""]
+    page.evaluate("answers.shift()()")
+    assert page.evaluate("shown.join()") == "a"
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -48,6 +48,19 @@ def test_a_module_imports_files_that_there_are_by_relative_paths(path: Path) -> 
         assert (STATIC / posixpath.normpath(posixpath.join(posixpath.dirname(name), imported))).is_file(), imported
 
 
+def test_no_table_of_the_page_has_the_names_that_every_object_has() -> None:
+    sources = {path: path.read_text() for path in MODULES}
+    whole = "\n".join(sources.values())
+    tables = [
+        (path.name, name, braces)
+        for path, source in sources.items()
+        for name, braces in re.findall(r"\b([A-Z][A-Z_]+) = (\{\s*\S+ \S+)", source)
+        if re.search(rf"\b{name}\[|\bin {name}\b", whole)
+    ]
+    assert len(tables) > 15
+    assert [table for table in tables if "__proto__: null" not in table[2]] == []
+
+
 def test_a_folder_of_the_page_has_about_a_dozen_entries_at_most() -> None:
     folders = [STATIC, *(path for path in STATIC.rglob("*") if path.is_dir())]
     assert {folder.name: count for folder in folders if (count := len(list(folder.iterdir()))) > MAX_ENTRIES} == {}

@@ -134,6 +134,10 @@ def test_a_duration_has_a_unit_in_which_it_is_short(value: float, text: str) -> 
     assert run("format.js", f"m.milliseconds({value})") == text
 
 
+def test_one_thing_is_no_plural() -> None:
+    assert run("format.js", "[0, 1, 1200].map(n => m.things(n, 'order'))") == ["0 orders", "1 order", "1,200 orders"]
+
+
 def test_a_small_volume_is_not_shown_as_zero() -> None:
     assert run("format.js", "[m.quantity(1.5e-13), m.quantity(1200)]") == ["0.00000000000015", "1,200"]
 

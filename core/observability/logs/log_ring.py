@@ -90,13 +90,14 @@ class LogRing:
         least = LOG_LEVELS.index(level.upper())
         return islice(self._copy(frozenset(LOG_LEVELS[least:]) if least else None), limit)
 
-    def since(self, position: int, limit: int) -> tuple[list[LogLine], int]:
-        """Returns the lines from a position on, oldest first, and the position after them. Of more than `limit` it is
-        the newest ones."""
+    def since(self, position: int, limit: int) -> tuple[list[LogLine], int, int]:
+        """Returns the lines from a position on, oldest first, the position after them, and how many are left out. Of
+        more than `limit` it is the newest ones."""
         end = self._entries.end
         first = max(position, self._entries.start, end - limit)
         found = (self._entries.copy(at) for at in range(first, end))
-        return [LogLine(entry[0], entry[2]) for entry in found if entry is not None], end
+        lines = [LogLine(entry[0], entry[2]) for entry in found if entry is not None]
+        return lines, end, end - position - len(lines)
 
     def _copy(self, levels: frozenset[str] | None) -> Iterator[LogLine]:
         for moment_ns, level, members in self._entries.newest_first():

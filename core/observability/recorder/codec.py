@@ -30,6 +30,8 @@ _LEVEL: Final = 3
 _BLOCK: Final = 16 * 1024
 _WINDOW: Final = 32 * 1024
 _LEAD: Final = (_WINDOW - _BLOCK) // 2
+# Of a payload, and of its tail. Of 100,000 symbols a snapshot has 60 MB.
+MAX_FRAME_BYTES: Final = 128_000_000
 
 _LENGTHS: Final = struct.Struct("<II")
 _TAIL: Final = struct.Struct("<IIII")
@@ -85,6 +87,8 @@ class FrameDecoder:
             self._payload = self._tail = b""
         try:
             payload_bytes, tail_bytes = _LENGTHS.unpack_from(body)
+            if max(payload_bytes, tail_bytes) > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame cannot be decoded: it would have more than {MAX_FRAME_BYTES:,} bytes")
             payload, at = _inflate(body, _LENGTHS.size, payload_bytes, self._payload)
             tail, _ = _inflate(body, at, tail_bytes, self._tail)
             shape_bytes = _TAIL.unpack_from(tail)[0]

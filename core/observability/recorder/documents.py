@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from observability.clocks.clock import Clock
-from observability.clocks.timestamps import NS_PER_S
-from observability.logs.log_ring import LogRing
+from observability.clocks.timestamps import NS_PER_S, format_iso_ms
+from observability.encoding import encode_json
+from observability.logs.log_ring import LogLine, LogRing
 from observability.recorder.layout import documents_path
 from observability.recorder.segment import FLAGS, write_all
 
@@ -34,6 +35,7 @@ COST_FACTOR: Final = 1000
 MAX_DOCUMENT_BYTES: Final = 4_000_000
 LOGS_NS: Final = NS_PER_S
 MAX_LINES: Final = 500
+"""Of each log in a second. The newest are recorded, and a line before them says how many are not."""
 
 _LEVEL: Final = 6
 _HEAD: Final = struct.Struct("<II")
@@ -181,6 +183,19 @@ class DocumentRounds:
     def _new_lines(self) -> list[bytes]:
         found: list[tuple[int, bytes]] = []
         for at, (members, ring) in enumerate(self._logs):
-            lines, self._positions[at] = ring.since(self._positions[at], MAX_LINES)
+            lines, self._positions[at], left_out = ring.since(self._positions[at], MAX_LINES)
+            if left_out and lines:
+                lines.insert(0, _line_about(left_out, lines[0].moment_ns))
             found += [(line.moment_ns, b"{%b,%b}" % (line.members, members)) for line in lines]
         return [line for _, line in sorted(found, key=lambda one: one[0])]
+
+
+def _line_about(left_out: int, moment_ns: int) -> LogLine:
+    """Returns a line that says how many lines of its log are not recorded."""
+    line = {
+        "timestamp": format_iso_ms(moment_ns),
+        "level": "WARNING",
+        "logger": "observability.recorder.documents",
+        "message": f"lines that came here and are not recorded, as more than {MAX_LINES} came at once: {left_out:,}",
+    }
+    return LogLine(moment_ns, encode_json(line)[1:-1])

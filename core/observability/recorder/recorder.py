@@ -24,6 +24,7 @@ from typing import Final
 from observability.clocks.clock import Clock, HostClock
 from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
 from observability.memory.counters import Counters
+from observability.recorder.codec import MAX_FRAME_BYTES
 from observability.recorder.documents import DocumentWriter
 from observability.recorder.layout import (
     documents_path,
@@ -109,7 +110,8 @@ class Recorder:
         self._retry_ns = 0
         self._recorded = counters.counter("recorder_frames_total", "Frames recorded")
         self._dropped = counters.counter(
-            "recorder_frames_dropped_total", "Frames not recorded because too many were waiting for the disk"
+            "recorder_frames_dropped_total",
+            "Frames not recorded because too many were waiting for the disk, or one was too large",
         )
         self._failed = counters.counter(
             "recorder_frames_failed_total", "Frames not recorded because the disk did not take them"
@@ -146,7 +148,8 @@ class Recorder:
         # hot: once per tick (benchmarks/bench_recorder.py)
         queued = self._put - self._taken
         self._waiting.set(queued)
-        if queued >= MAX_QUEUED_FRAMES or self._put_bytes - self._taken_bytes > MAX_QUEUED_BYTES:
+        is_full = queued >= MAX_QUEUED_FRAMES or self._put_bytes - self._taken_bytes > MAX_QUEUED_BYTES
+        if is_full or frame.size > MAX_FRAME_BYTES:
             self._missing += 1
             self._dropped.add()
             return

@@ -32,7 +32,8 @@
 //   app.go(id, params)      goes to a view
 //   app.setParams(params)   changes the address of this one, without a new entry, and returns all its parameters
 //   app.time(value), app.dateTime(value), app.shortTime(value)     times in the chosen zone; the last with the day if that is another
-//   app.ask(question, show, fail)            awaits a promise and shows it, unless the view has gone meanwhile
+//   app.ask(subject, question, show, fail)   asks the server and shows the answer; those about one subject come in order
+//   app.tell(question, show, fail)           the same for what changes something
 //   app.document(name)                       one of the server's documents, as of now or of the past moment that is shown
 //   app.before(range, ms)                    fields of a history question: before now, or before the past moment that is shown
 //   app.announce(text)      tells a screen reader;  app.login(reason)  asks for a token
@@ -61,17 +62,18 @@ import system from "./views/system.js";
 const VIEWS = [overview, market, strategies, orders, execution, alerts, system];
 
 const byId = id => document.getElementById(id);
-const ZONE_NAMES = { utc: "UTC", session: "Session", local: "Local" };
+const ZONE_NAMES = { __proto__: null, utc: "UTC", session: "Session", local: "Local" };
 const DOCUMENTS = {
+  __proto__: null,
   instruments: "/api/instruments", strategy_performance: "/api/strategy/performance", execution_quality: "/api/trades/execution/quality",
   system_alerts: "/api/system/alerts", alert_rules: "/api/system/alerts/rules", system_silences: "/api/system/silences",
   system_notifications: "/api/system/notifications", system_performance: "/api/system/performance", system_stats: "/api/system/stats",
   system_components: "/api/system/components", system_health: "/api/system/health",
 };
-const THEME_NAMES = { auto: "Auto", dark: "Dark", light: "Light" };
+const THEME_NAMES = { __proto__: null, auto: "Auto", dark: "Dark", light: "Light" };
 
 class App {
-  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #generation = 0; #moment = null;
+  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #turns = new Map(); #moment = null;
 
   constructor() {
     /** What is wrong with the address; the banner shows it while figures are current. */
@@ -127,23 +129,43 @@ class App {
     return format.dateTime(value, this.settings.zone, options);
   }
 
+  /** The day of the figures shown, in the chosen zone. */
+  get today() {
+    return this.dateTime(this.feed.now).slice(0, 10);
+  }
+
   /** Returns a time of day, with the day before it unless that is the day of the figures shown. */
   shortTime(value, options) {
     if (!value) return format.DASH;
-    const day = this.dateTime(value).slice(0, 10), today = this.dateTime(this.feed.now).slice(0, 10);
-    return day === today ? this.time(value, options) : `${day.slice(5)} ${this.time(value)}`;
+    const day = this.dateTime(value).slice(0, 10);
+    return day === this.today ? this.time(value, options) : `${day.slice(5)} ${this.time(value)}`;
   }
 
-  /** Shows the result of a promise, or the ApiError, unless another view is shown by then. */
-  async ask(question, show, fail = () => {}) {
-    const generation = this.#generation;
+  /** Shows the answer to a question about a subject, or the ApiError, unless another view is shown by then. `question`
+   * returns a promise. It is called once that before it about the same subject is answered, so that no answer replaces a
+   * newer one; of those that wait for this, the newest alone. Where the past has been entered or left meanwhile, it is
+   * called again. */
+  async ask(subject, question, show, fail = () => {}) {
+    const turns = this.#turns, isBusy = turns.has(subject);
+    turns.set(subject, { question, show, fail });
+    if (isBusy) return;
     try {
-      const answer = await question;
-      if (generation === this.#generation) show(answer);
-    } catch (error) {
-      if (!(error instanceof ApiError) && error.name !== "AbortError") throw error;
-      if (generation === this.#generation && error instanceof ApiError) fail(error);
+      for (let turn; (turn = turns.get(subject)) !== null;) {
+        turns.set(subject, null);
+        const { isPast } = this.feed, take = await outcomeOf(turn);
+        if (turns !== this.#turns) return;
+        if (isPast === this.feed.isPast) take();
+        else turns.set(subject, turns.get(subject) ?? turn);
+      }
+    } finally {
+      turns.delete(subject);
     }
+  }
+
+  /** Does what changes something, and shows the answer, or the ApiError, unless another view is shown by then. */
+  async tell(question, show, fail) {
+    const turns = this.#turns, take = await outcomeOf({ question, show, fail });
+    if (turns === this.#turns) take();
   }
 
   /** Returns a document: as it is now, or as it was at the moment that is shown. Raises ApiError. */
@@ -186,7 +208,7 @@ class App {
       return;
     }
     this.#mounted?.unmount?.();
-    this.#generation++;
+    this.#turns = new Map();
     this.#view = view;
     const main = byId("main");
     main.replaceChildren(h("h1", { class: "unseen", text: view.title }));
@@ -298,6 +320,17 @@ class App {
     this.#view = null;
     this.#mounted = null;
     this.#route();
+  }
+}
+
+// Returns what is to be done with the answer to a question.
+async function outcomeOf({ question, show, fail }) {
+  try {
+    const answer = await question();
+    return () => show(answer);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return () => fail(error);
   }
 }
 

@@ -9,7 +9,7 @@
 // missed (`since`) and for what the lanes brought meanwhile (`lane_since`), and drops what it already had.
 // Types are in client.d.ts; docs/clients.md says more.
 
-const LANES = { trade: "trades", alert: "alerts", booking: "bookings", order: "orders" };
+const LANES = { __proto__: null, trade: "trades", alert: "alerts", booking: "bookings", order: "orders" };
 const FIRST_DELAY = 200, MAX_DELAY = 15000, LATE_FRAMES = 5, MIN_STALE = 1000;
 // Connections on which nothing comes for this many heartbeats are half open.
 const SILENT_HEARTBEATS = 2.5;

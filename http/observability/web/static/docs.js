@@ -7,9 +7,10 @@ import { h } from "./js/dom.js";
 const content = document.getElementById("content"), contents = document.getElementById("contents");
 const search = document.getElementById("search"), menu = document.getElementById("menu");
 const UNITS = {
+  __proto__: null,
   money: "money", price: "price", quantity: "quantity", fraction: "0 to 1", bps: "bp", "%": "%", ms: "ms", s: "s", ns: "ns", "1": "", Hz: "Hz",
 };
-const KINDS = { operation: "Operations", message: "Messages", event: "Events", schema: "Schemas" };
+const KINDS = { __proto__: null, operation: "Operations", message: "Messages", event: "Events", schema: "Schemas" };
 let api = null, streams = null, entries = [];
 
 // `code` between backticks is the only markup that meanings have.
@@ -391,7 +392,7 @@ function searchPage(text) {
   ];
 }
 
-const PAGES = { operation: operationPage, message: messagePage, event: eventPage, schema: schemaPage };
+const PAGES = { __proto__: null, operation: operationPage, message: messagePage, event: eventPage, schema: schemaPage };
 
 // A % of a link that somebody wrote by hand is itself.
 function decode(text) {

@@ -4,6 +4,10 @@ import { queryOf } from "./router.js";
 
 const TOKEN_KEY = "observability.token";
 
+/** Returns the member of a document's object that people have named; undefined if there is none. To the object itself every
+ * name of its prototype is one, as `constructor`. */
+export const memberOf = (object, name) => object !== undefined && object !== null && Object.hasOwn(object, name) ? object[name] : undefined;
+
 /** A refusal: the status and the server's own words. Status 0: the server did not answer. */
 export class ApiError extends Error {
   constructor(status, title, detail, errors = []) {

@@ -1,6 +1,6 @@
 // Alerts where nobody is looking: their number before the title of the tab, a sound, and a sentence for screen readers.
 
-const TONES = { critical: [880, 660, 880], warning: [660, 880], info: [] };
+const TONES = { __proto__: null, critical: [880, 660, 880], warning: [660, 880], info: [] };
 const NOTE_SECONDS = 0.16;
 
 export class Bell {

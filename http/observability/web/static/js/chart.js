@@ -102,6 +102,7 @@ export class Chart {
 
 /** The ranges of the curves: how far back, and how far apart the points are. */
 export const CURVE_RANGES = {
+  __proto__: null,
   "1h": { title: "1 h", interval: "10s", ms: 3600e3 },
   "24h": { title: "24 h", interval: "1m", ms: 86400e3 },
   "7d": { title: "7 d", interval: "10m", ms: 7 * 86400e3 },

@@ -46,6 +46,9 @@ export function quantity(value) {
 /** Returns a number of things. */
 export const count = value => isKnown(value) ? formatOf(0, 0).format(value) : DASH;
 
+/** Returns a number of things by their name: 1 order, 1,200 orders. */
+export const things = (value, name) => `${count(value)} ${name}${value === 1 ? "" : "s"}`;
+
 /** Returns a fraction, 0 to 1, in per cent. */
 export const percent = (value, digits = 1) => isKnown(value) ? `${number(100 * value, digits)} %` : DASH;
 

@@ -1,7 +1,7 @@
 // Durations over time: how many fell into each interval and each range of durations, with the median and the 99th percentile.
 
 import { h, setAttribute, styleOf, write } from "./dom.js";
-import { count, milliseconds, time } from "./format.js";
+import { count, milliseconds, things, time } from "./format.js";
 import { percentile } from "./state.js";
 
 const COLUMNS = 72;
@@ -59,7 +59,7 @@ export class HeatMap {
   #say() {
     if (this.#data === null) return;
     const { n, all } = this.#data;
-    const text = n ? `${count(n)} orders: median ${milliseconds(percentile(all, 50))}, 99 % within ${milliseconds(percentile(all, 99))}, longest ${milliseconds(Math.max(...all))}`
+    const text = n ? `${things(n, "order")}: median ${milliseconds(percentile(all, 50))}, 99 % within ${milliseconds(percentile(all, 99))}, longest ${milliseconds(Math.max(...all))}`
       : "No order of this time has this latency.";
     write(this.said, text);
     setAttribute(this.#canvas, "aria-label", `${this.#label}. ${text}`);
@@ -72,7 +72,7 @@ export class HeatMap {
     const column = Math.floor(x * COLUMNS), row = Math.floor(y * rows);
     if (column < 0 || column >= COLUMNS || row < 0 || row >= rows) return this.#say();
     const zone = this.#settings.zone, at = share => time(from + share * (to - from), zone), bound = each => 10 ** (low + each / ROWS_PER_DECADE);
-    write(this.said, `${at(column / COLUMNS)} to ${at((column + 1) / COLUMNS)}, ${milliseconds(bound(row))} to ${milliseconds(bound(row + 1))}: ${count(cells[column][row])} of ${count(byColumn[column].length)} orders`
+    write(this.said, `${at(column / COLUMNS)} to ${at((column + 1) / COLUMNS)}, ${milliseconds(bound(row))} to ${milliseconds(bound(row + 1))}: ${count(cells[column][row])} of ${things(byColumn[column].length, "order")}`
       + (byColumn[column].length ? `; median ${milliseconds(p50[column])}, p99 ${milliseconds(p99[column])}` : ""));
     return undefined;
   }

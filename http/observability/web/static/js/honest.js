@@ -4,6 +4,7 @@ import { dateTime, duration, percent } from "./format.js";
 
 // What each state looks like; `tone` is a class. Only in `live`, `partial`, `demo` and `replay` are figures those of now.
 const STATES = {
+  __proto__: null,
   connecting: { word: "connecting", tone: "warn", isCurrent: false },
   live: { word: "live", tone: "good", isCurrent: true },
   demo: { word: "demo", tone: "info", isCurrent: true },

@@ -32,7 +32,8 @@ export class Table {
     maxRows = VISIBLE_ROWS }) {
     this.#columns = columns;
     this.#key = key;
-    this.#sort = sort;
+    // An address may name a column that there is not.
+    this.#sort = columns.some(column => column.value && column.id === sort?.id) ? sort : null;
     this.#onopen = onopen;
     this.#onrange = onrange;
     this.#onsort = onsort;
@@ -231,17 +232,21 @@ export class Table {
     while (this.#pool.length < size) this.#pool.push(this.#makeSlot());
     while (this.#pool.length > size) this.#pool.pop().element.remove();
     // Row n always has the slot n modulo the number of slots, so that scrolling moves as few rows as possible.
+    const isInView = index => index >= first && index < first + inView;
     let behind = 0;
-    for (let index = from; index < to; index++) if (isBehind(this.#pool[index % size], this.#ordered[index])) behind++;
+    for (let index = from; index < to; index++) if (isInView(index) && isBehind(this.#pool[index % size], this.#ordered[index])) behind++;
     const turn = this.#turn % Math.max(1, size);
     let left = Math.max(AT_ONCE, Math.ceil(behind / 2)), isWaiting = false;
     this.#turn = 0;
     this.#hasRest = false;
     for (let step = 0; step < size; step++) {
       const at = (turn + step) % size, index = from + at, slot = this.#pool[index % size];
-      const mayWrite = !isBehind(slot, this.#ordered[index]) || left-- > 0;
+      const isLate = isBehind(slot, this.#ordered[index]), isSpare = !isInView(index);
+      // A spare row is written when it comes into view, and then at once: it may be long behind.
+      const mayWrite = !isLate || !isSpare && (slot.isSpare || left-- > 0);
+      slot.isSpare = isSpare;
       this.#writeRow(slot, index, mayWrite);
-      if (!mayWrite && !isWaiting) {
+      if (!mayWrite && !isSpare && !isWaiting) {
         isWaiting = true;
         this.#turn = at;
       }
@@ -255,7 +260,7 @@ export class Table {
     const cells = this.#shown.map(column => h("div", { role: "cell", class: column.isNumber ? "number" : "" }));
     const element = h("div", { class: "row", role: "row", ...(this.#onopen ? { tabindex: -1 } : {}) }, ...cells);
     this.#spacer.append(element);
-    return { element, cells, index: -1, row: null, edition: undefined, version: undefined, values: [], texts: [], classes: [], slowAt: 0, className: "row" };
+    return { element, cells, index: -1, row: null, edition: undefined, version: undefined, values: [], texts: [], classes: [], slowAt: 0, className: "row", isSpare: false };
   }
 
   #writeRow(slot, index, mayWrite) {
@@ -323,7 +328,7 @@ export class Table {
   }
 
   #press(event) {
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: this.maxRows - 1, PageUp: 1 - this.maxRows, Home: -Infinity, End: Infinity };
+    const steps = { __proto__: null, ArrowDown: 1, ArrowUp: -1, PageDown: this.maxRows - 1, PageUp: 1 - this.maxRows, Home: -Infinity, End: Infinity };
     if (event.key === "Enter" && this.#onopen && this.#current !== null) {
       const row = this.#ordered.find(each => this.#key(each) === this.#current);
       if (row) this.#onopen(row);

@@ -1,14 +1,14 @@
 // Alerts: what is wrong, against which threshold, who takes care of it, how often it has been, and who was told.
 
 import { Figures, h, panel, setAttribute, write } from "../js/dom.js";
-import { DASH, count, duration, number } from "../js/format.js";
+import { DASH, count, duration, number, things } from "../js/format.js";
 import { Table } from "../js/table.js";
 
 const REFRESH_MS = 5000;
 const PAGE = 50;
-const SEVERITIES = { critical: "down", warning: "warn", info: "info" };
-const STATES = { active: "down", acknowledged: "warn", resolved: "up" };
-const RULE_STATES = { raised: "down", pending: "warn", quiet: "dim" };
+const SEVERITIES = { __proto__: null, critical: "down", warning: "warn", info: "info" };
+const STATES = { __proto__: null, active: "down", acknowledged: "warn", resolved: "up" };
+const RULE_STATES = { __proto__: null, raised: "down", pending: "warn", quiet: "dim" };
 const COMPARISONS = { above: ">", at_least: "≥", below: "<", at_most: "≤", equals: "=" };
 const DURATIONS = { "30m": "30 minutes", "1h": "1 hour", "4h": "4 hours", "12h": "12 hours", "24h": "1 day", "168h": "1 week" };
 const AUTHOR = "observability.author";
@@ -41,7 +41,7 @@ function condition(rule) {
 const pattern = name => name.replace(/[*?[]/g, "[$&]");
 
 function mount(root, app, params) {
-  let wanted = params, alerts = [], rules = new Map(), zone = app.settings.zone;
+  let wanted = params, alerts = [], rules = new Map(), shownDay = "";
   const when = value => value ? app.dateTime(value) : DASH;
   const lasted = ({ first_seen: from, resolved: to }) => ((to ? Date.parse(to) : app.feed.now) - Date.parse(from)) / 1000;
 
@@ -191,10 +191,10 @@ function mount(root, app, params) {
     keep(AUTHOR, name);
     write(done, "…");
     const members = alert.member && !isWhole.checked ? [pattern(alert.member)] : [];
-    const answer = what === "acknowledge"
+    const answer = () => what === "acknowledge"
       ? app.api.post(`/api/system/alerts/acknowledge/${encodeURIComponent(alert.alert_id)}?${new URLSearchParams({ author: name, comment: text })}`)
       : app.api.post("/api/system/silences", { author: name, comment: text, duration: length.value, rules: [pattern(alert.rule ?? alert.key)], members });
-    app.ask(answer, document => {
+    app.tell(answer, document => {
       write(done, what === "acknowledge" ? "Acknowledged." : `Silent until ${when(document.end_time)}.`);
       comment.value = "";
       load();
@@ -202,9 +202,9 @@ function mount(root, app, params) {
   }
 
   function loadOccurrences(isFirst) {
-    const id = wanted.name, mine = asked = {};
-    app.ask(app.api.get("/api/system/alerts/history", { alert_id: id, time: app.feed.moment, limit: 20, cursor: isFirst ? null : cursor }), page => {
-      // Of two questions about the same alert, as it was and as it is, the later one is shown.
+    const id = wanted.name, mine = isFirst ? asked = {} : asked;
+    app.ask(isFirst ? "occurrences" : "older occurrences", () => app.api.get("/api/system/alerts/history", { alert_id: id, time: app.feed.moment, limit: 20, cursor: isFirst ? null : cursor }), page => {
+      // Older ones of what has been asked for anew meanwhile.
       if (mine !== asked) return;
       if (isFirst) occurrences.replaceChildren();
       cursor = page.next_cursor;
@@ -233,7 +233,7 @@ function mount(root, app, params) {
     if (cell.dataset.silence === row.silence_id) return;
     cell.dataset.silence = row.silence_id;
     cell.replaceChildren(app.feed.isPast ? "" : h("button", { type: "button", class: "quiet", text: "End", "aria-label": `End the silence of ${row.author}`,
-      onclick: () => app.ask(app.api.delete(`/api/system/silences/${row.silence_id}`), () => load(), error => showFault(error)) }));
+      onclick: () => app.tell(() => app.api.delete(`/api/system/silences/${row.silence_id}`), () => load(), error => showFault(error)) }));
   }
   const routes = new Table({ label: "Delivery", key: row => row.route, empty: "No route: alerts are shown here alone.", maxRows: 6, columns: [
     { id: "route", title: "Route", width: "minmax(70px, 1fr)", value: row => row.route },
@@ -254,7 +254,7 @@ function mount(root, app, params) {
   const ruleTable = new Table({ label: "Rules", key: row => row.rule, empty: "No rule.", maxRows: 10, onopen: row => choose({ rule: row.rule, state: "all" }), columns: [
     { id: "rule", title: "Rule", width: "minmax(90px, 1.2fr)", value: row => row.rule },
     { id: "state", title: "State", width: "64px", value: row => row.state, className: row => RULE_STATES[row.state] },
-    { id: "value", title: "Value", width: "minmax(60px, 0.8fr)", isNumber: true, value: row => row.value, text: row => row.n_members > 1 ? `${row.n_members} members` : shown(row.value), hint: row => row.waiting },
+    { id: "value", title: "Value", width: "minmax(60px, 0.8fr)", isNumber: true, value: row => row.value, text: row => row.n_members > 1 ? things(row.n_members, "member") : shown(row.value), hint: row => row.waiting },
     { id: "condition", title: "Raised if", width: "minmax(90px, 1.6fr)", value: row => condition(row), hint: row => condition(row), minWidth: 400 },
     { id: "metric", title: "Metric", width: "minmax(90px, 1.4fr)", value: row => row.metric, hint: row => row.metric, minWidth: 560 },
     { id: "severity", title: "Severity", width: "66px", value: row => row.severity, className: row => SEVERITIES[row.severity], minWidth: 640 },
@@ -274,7 +274,9 @@ function mount(root, app, params) {
   let historyRows = [], historyCursor = null;
 
   function loadHistory(isFirst) {
-    app.ask(app.api.get("/api/system/alerts/history", { severity: wanted.severity, rule: wanted.rule, time: app.feed.moment, limit: PAGE, cursor: isFirst ? null : historyCursor }), page => {
+    const before = historyRows;
+    app.ask(isFirst ? "history" : "older history", () => app.api.get("/api/system/alerts/history", { severity: wanted.severity, rule: wanted.rule, time: app.feed.moment, limit: PAGE, cursor: isFirst ? null : historyCursor }), page => {
+      if (!isFirst && historyRows !== before) return;
       historyRows = isFirst ? page.occurrences : [...historyRows, ...page.occurrences];
       historyCursor = page.next_cursor;
       more.hidden = historyCursor === null;
@@ -299,13 +301,10 @@ function mount(root, app, params) {
 
   // -- questions and choices
 
-  let isLoaded = false, isAsking = false;
+  let isLoaded = false;
   function load() {
-    if (isAsking) return;
-    isAsking = true;
     const names = ["system_alerts", "alert_rules", "system_silences", "system_notifications"];
-    app.ask(Promise.all(names.map(name => app.document(name))), ([found, known, silent, delivered]) => {
-      isAsking = false;
+    app.ask("alerts", () => Promise.all(names.map(name => app.document(name))), ([found, known, silent, delivered]) => {
       isLoaded = true;
       fault.hidden = true;
       alerts = found.alerts;
@@ -316,10 +315,7 @@ function mount(root, app, params) {
       notices.set(delivered.recent);
       showList();
       showDetail();
-    }, error => {
-      isAsking = false;
-      showFault(error);
-    });
+    }, showFault);
   }
 
   function showFault(error) {
@@ -363,8 +359,9 @@ function mount(root, app, params) {
       isDirty ||= entries.some(entry => entry.type === "alert");
     },
     update() {
-      if (zone === app.settings.zone) return;
-      zone = app.settings.zone;
+      const day = `${app.today} ${app.settings.zone}`;
+      if (shownDay === day) return;
+      shownDay = day;
       for (const each of tables) each.set([...each.rows]);
       showDetail();
     },

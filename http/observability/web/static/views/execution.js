@@ -1,8 +1,9 @@
 // Execution quality: how fast orders are, what they cost, and why some are refused. Every figure has its sample count.
 
 import { Chart } from "../js/chart.js";
+import { memberOf } from "../js/api.js";
 import { Figures, Tabs, h, panel, write } from "../js/dom.js";
-import { DASH, bps, count, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { DASH, bps, count, milliseconds, number, percent, signed, things, tone } from "../js/format.js";
 import { HeatMap } from "../js/heatmap.js";
 import { Table } from "../js/table.js";
 import { LEGS as ORDER_LEGS } from "./orders.js";
@@ -13,6 +14,7 @@ const ROUNDS = 12;
 const MINUTE = 60e3;
 const SEND_TO_ACK = "send_to_ack";
 const RANGES = {
+  __proto__: null,
   "15m": { title: "15 min", ms: 15 * MINUTE }, "1h": { title: "1 h", ms: 60 * MINUTE },
   "6h": { title: "6 h", ms: 360 * MINUTE }, "24h": { title: "24 h", ms: 1440 * MINUTE },
 };
@@ -21,13 +23,14 @@ const MAX_PAGES = 5;
 const PAGE = 1000;
 // Standard errors to either side of a mean that hold 95 % of chance.
 const Z95 = 1.96;
-const LEGS = { ...ORDER_LEGS, reported_by_fills: "As fills report it" };
+const LEGS = { __proto__: null, ...ORDER_LEGS, reported_by_fills: "As fills report it" };
 const PARTS = { delay: "Delay", trading: "Trading", opportunity: "Opportunity", fees: "Fees", total: "Total" };
 const PART_MEANINGS = {
+  __proto__: null,
   delay: "From the decision to the arrival", trading: "From the arrival to the fills", opportunity: "What was not filled",
   fees: "Fees", total: "All of it",
 };
-const DIMENSIONS = { strategy: "Strategies", symbol: "Symbols", venue: "Venues" };
+const DIMENSIONS = { __proto__: null, strategy: "Strategies", symbol: "Symbols", venue: "Venues" };
 
 const leftOut = reasons => Object.entries(reasons ?? {}).map(([reason, n]) => `${n} ${reason.replaceAll("_", " ")}`).join(", ");
 
@@ -77,7 +80,7 @@ function mount(root, app, params) {
     { id: "bps", title: "Markout", about: "Weighted by notional; a gain when positive", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.bps, text: row => row.bps === null ? DASH : `${signed(row.bps, 2)} bps`, className: row => tone(row.bps) },
     { id: "realized_spread_bps", title: "Realised spread", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.realized_spread_bps, text: row => bps(row.realized_spread_bps), minWidth: 360 },
     { id: "error", title: "± 95 %", about: "1.96 standard errors of the mean over orders", width: "minmax(64px, 1fr)", isNumber: true, value: row => row.standard_error_bps === null ? null : Z95 * row.standard_error_bps,
-      text: row => row.standard_error_bps === null ? DASH : bps(Z95 * row.standard_error_bps), hint: row => row.standard_error_reason ?? `over ${count(row.orders)} orders` },
+      text: row => row.standard_error_bps === null ? DASH : bps(Z95 * row.standard_error_bps), hint: row => row.standard_error_reason ?? `over ${things(row.orders, "order")}` },
     { id: "n", title: "n", width: "52px", isNumber: true, value: row => row.n, text: row => count(row.n) },
     { id: "left_out", title: "Left out", width: "minmax(60px, 1.6fr)", value: row => leftOut(row.left_out), hint: row => leftOut(row.left_out) || null, minWidth: 420 },
   ] });
@@ -147,7 +150,7 @@ function mount(root, app, params) {
     dimensionTabs.press(dimension());
     if (quality === null) return;
     showGroups();
-    const of = chosen(), shown = of === null ? quality : quality[`by_${of.by}`]?.[of.name];
+    const of = chosen(), shown = of === null ? quality : memberOf(memberOf(quality, `by_${of.by}`), of.name);
     fault.hidden = shown !== undefined;
     if (shown === undefined) {
       write(fault, `There is no order of ${of.by} ${of.name} in this session.`);
@@ -161,7 +164,7 @@ function mount(root, app, params) {
     const edge = sign => found.map(({ bps: mean, standard_error_bps: error }) => error === null ? null : mean + sign * Z95 * error);
     markout.set(found.map((_, at) => at), found.map(each => each.bps), edge(1), edge(-1));
     markouts.set(found);
-    write(pending, `Band: where the mean is with 95 % of chance, by the spread over orders. ${count(quality.pending_markouts)} fills have a horizon still ahead of them.`);
+    write(pending, `Band: where the mean is with 95 % of chance, by the spread over orders. ${things(quality.pending_markouts, "fill")} ${quality.pending_markouts === 1 ? "has a horizon still ahead of it" : "have a horizon still ahead of them"}.`);
     showShortfall(shown.implementation_shortfall);
     rejects.set(quality.reject_reasons);
     groups.set(Object.entries(quality[`by_${dimension()}`]).map(([name, each]) => ({ name, ...each })));
@@ -183,19 +186,18 @@ function mount(root, app, params) {
   }
 
   function showFigures(shown) {
-    const n = (value, unit) => `${count(value)} ${unit}`;
-    figures.set("orders", count(shown.orders), "", shown.replaced ? `${count(shown.replaced)} were replaced by others` : null);
+    figures.set("orders", count(shown.orders), "", shown.replaced ? `Replaced by others: ${count(shown.replaced)}` : null);
     figures.set("fills", count(shown.fills));
-    const rate = (id, { value, n: samples, reason }) => figures.set(id, percent(value), id === "rejectRate" && value > 0.05 ? "down" : "", reason ?? n(samples, "orders"));
+    const rate = (id, { value, n: samples, reason }) => figures.set(id, percent(value), id === "rejectRate" && value > 0.05 ? "down" : "", reason ?? things(samples, "order"));
     rate("fillRate", shown.fill_rate);
     rate("rejectRate", shown.reject_rate);
     rate("cancelRate", shown.cancel_rate);
     const cost = (id, value, samples, unit, reasons, reason) => figures.set(id, bps(value), tone(-value),
-      [n(samples, unit), leftOut(reasons) && `left out: ${leftOut(reasons)}`, value === null ? reason : ""].filter(Boolean).join("; "));
-    cost("slippage", shown.arrival_slippage_bps.value, shown.arrival_slippage_bps.n, "orders");
-    cost("shortfall", shown.implementation_shortfall.total_bps, shown.implementation_shortfall.n, "orders", shown.implementation_shortfall.left_out);
-    cost("spread", shown.effective_spread.bps, shown.effective_spread.n, "fills", shown.effective_spread.left_out, shown.effective_spread.reason);
-    cost("vwap", shown.vwap_deviation_bps.value, shown.vwap_deviation_bps.n, "orders", shown.vwap_deviation_bps.left_out);
+      [things(samples, unit), leftOut(reasons) && `left out: ${leftOut(reasons)}`, value === null ? reason : ""].filter(Boolean).join("; "));
+    cost("slippage", shown.arrival_slippage_bps.value, shown.arrival_slippage_bps.n, "order");
+    cost("shortfall", shown.implementation_shortfall.total_bps, shown.implementation_shortfall.n, "order", shown.implementation_shortfall.left_out);
+    cost("spread", shown.effective_spread.bps, shown.effective_spread.n, "fill", shown.effective_spread.left_out, shown.effective_spread.reason);
+    cost("vwap", shown.vwap_deviation_bps.value, shown.vwap_deviation_bps.n, "order", shown.vwap_deviation_bps.left_out);
     write(why, shown.unconverted_reason ? `Sums of money are unknown: ${shown.unconverted_reason}` : "");
     why.hidden = why.textContent === "";
   }
@@ -210,31 +212,29 @@ function mount(root, app, params) {
       return h("div", { class: id === "total" ? "total" : "", title: PART_MEANINGS[id] }, h("span", { text: title }), h("span", { class: "track", "aria-hidden": "true" }, bar),
         h("span", { class: `num ${tone(-value)}`, text: bps(value) }), h("span", { class: "num dim", text: number(parts[id]) }));
     }));
-    write(shortfallNote, `A cost when positive; ${count(parts.n)} orders, notional ${number(parts.notional, 0)}${leftOut(parts.left_out) ? `; left out: ${leftOut(parts.left_out)}` : ""}.`);
+    write(shortfallNote, `A cost when positive; ${things(parts.n, "order")}, notional ${number(parts.notional, 0)}${leftOut(parts.left_out) ? `; left out: ${leftOut(parts.left_out)}` : ""}.`);
   }
 
   // -- questions
 
-  let isAsking = false;
   function loadQuality() {
-    if (isAsking || document.hidden) return;
-    isAsking = true;
-    app.ask(app.document("execution_quality"), answer => {
-      isAsking = false;
+    if (document.hidden) return;
+    app.ask("quality", () => app.document("execution_quality"), answer => {
       quality = answer;
       draw();
     }, error => {
-      isAsking = false;
       fault.hidden = false;
       write(fault, `The figures cannot be shown: ${error.message}`);
     });
   }
 
   const known = new Map();
-  let newest = null, isLoading = null, isCut = false, rounds = 0, hasMoved = false;
+  let newest = null, isCut = false, rounds = 0, mustRenew = false;
 
   // All orders of the range at first, and then those since a little before the newest one, which may have been answered since.
-  async function readOrders(isNew) {
+  async function readOrders() {
+    const isNew = mustRenew;
+    mustRenew = false;
     const of = chosen(), from = app.feed.now - RANGES[range].ms;
     const start = isNew || newest === null ? from : Math.max(from, newest - 15e3);
     const query = { start_time: new Date(start).toISOString(), time: app.feed.moment, limit: PAGE, ...(of ? { [of.by]: of.name } : {}) };
@@ -246,7 +246,7 @@ function mount(root, app, params) {
       cursor = document.next_cursor;
       pages++;
     } while (cursor !== null && pages < MAX_PAGES);
-    return { found, hasMore: cursor !== null };
+    return { isNew, found, hasMore: cursor !== null };
   }
 
   // Below zero, where clocks disagree, a leg is in no percentile.
@@ -256,19 +256,18 @@ function mount(root, app, params) {
   }
 
   function loadOrders(isNew = false) {
-    if (document.hidden && !isNew || isLoading !== null && !isNew) return;
-    const mine = isLoading = {};
-    app.ask(readOrders(isNew), ({ found, hasMore }) => {
-      if (mine !== isLoading) return;
-      isLoading = null;
-      if (isNew) {
+    mustRenew ||= isNew;
+    if (document.hidden && !isNew) return;
+    app.ask("orders", readOrders, answer => {
+      const { found, hasMore } = answer;
+      if (answer.isNew) {
         known.clear();
         newest = null;
         isCut = hasMore;
       }
       const to = app.feed.now, from = to - RANGES[range].ms;
       // A leg may end long after its order has begun: all are read again after some rounds.
-      rounds = isNew ? 0 : rounds + 1;
+      rounds = answer.isNew ? 0 : rounds + 1;
       for (const order of found) {
         const at = Date.parse(order.created);
         newest = Math.max(newest ?? at, at);
@@ -279,17 +278,10 @@ function mount(root, app, params) {
       for (const [key] of [...known].sort(([, one], [, other]) => other.at - one.at).slice(MAX_PAGES * PAGE)) known.delete(key);
       drawHeat();
       write(heatNote, `Line: median. Dashes: 99th percentile.${isCut ? ` The newest ${count(MAX_PAGES * PAGE)} orders alone.` : ""}`);
-      if (hasMoved) followMoment();
     }, error => {
-      if (mine === isLoading) isLoading = null;
+      mustRenew = true;
       write(heatNote, `The latencies cannot be shown: ${error.message}`);
     });
-  }
-
-  // While the past is played the moment moves on every second, and all orders of a range may take longer.
-  function followMoment() {
-    hasMoved = isLoading !== null;
-    if (!hasMoved) loadOrders(true);
   }
 
   legChoice.value = leg();
@@ -309,7 +301,7 @@ function mount(root, app, params) {
     change,
     move() {
       loadQuality();
-      followMoment();
+      loadOrders(true);
     },
     unmount() {
       for (const timer of timers) clearInterval(timer);

@@ -3,9 +3,10 @@
 // Up to ALL_SYMBOLS the server is asked for all of them. Of more it is asked for those in view; the others have their
 // figures of the last whole snapshot, by which the table is sorted.
 
+import { memberOf } from "../js/api.js";
 import { Chart, Sparkline } from "../js/chart.js";
 import { Figures, Tabs, h, panel, setAttribute, write } from "../js/dom.js";
-import { DASH, count, duration, milliseconds, number, quantity } from "../js/format.js";
+import { DASH, count, duration, milliseconds, number, quantity, things } from "../js/format.js";
 import { Table } from "../js/table.js";
 
 const ALL_SYMBOLS = 60;
@@ -16,6 +17,7 @@ const WHOLE_MS = 5000, NAMES_MS = 30e3;
 const SPARK_MS = 60e3;
 const SETTLE_MS = 150;
 const RANGES = {
+  __proto__: null,
   "1h": { title: "1 h", interval: "10s", ms: 3600e3 }, "24h": { title: "24 h", interval: "5m", ms: 86400e3 },
   "7d": { title: "7 d", interval: "1h", ms: 7 * 86400e3 },
 };
@@ -34,7 +36,7 @@ function freshness(quote, now) {
 function mount(root, app, params) {
   if (params.name) return mountSymbol(root, app, params);
   let names = [], query = params.q ?? "", only = params.only ?? "", shown = [], wanted = [], now = Date.now();
-  let isSettling = null, timer = null;
+  let isSettling = null, timer = null, isPast = app.feed.isPast, wholeAt = app.feed.now;
   const rows = new Map(), sparks = new Map();
   const rowOf = symbol => {
     let row = rows.get(symbol);
@@ -118,7 +120,7 @@ function mount(root, app, params) {
     table.setEmpty(names.length === 0 ? "No symbol yet." : "No symbol is like that.");
     table.set(shown);
     const stale = names.reduce((sum, symbol) => sum + (rowOf(symbol).quote?.stale ? 1 : 0), 0);
-    write(summary, `${count(shown.length)} of ${count(names.length)} symbols${stale ? `, ${count(stale)} stale` : ""}`);
+    write(summary, `${count(shown.length)} of ${things(names.length, "symbol")}${stale ? `, ${count(stale)} stale` : ""}`);
   }
 
   // What is in view is asked for once scrolling has come to rest.
@@ -134,34 +136,37 @@ function mount(root, app, params) {
   }
 
   function loadSparks() {
-    const stale = wanted.filter(symbol => !(Date.now() - sparks.get(symbol)?.at < SPARK_MS));
-    if (!stale.length || table.element.clientWidth < 720) return;
-    for (const symbol of stale) sparks.set(symbol, { at: Date.now(), values: sparks.get(symbol)?.values ?? NOTHING });
-    app.ask(
-      app.api.history({ ...app.before("1h", 3600e3), interval: "10s", metric_types: ["market_data"], metrics: ["mid"], symbols: stale }),
-      ({ data }) => {
-        for (const series of data) {
-          sparks.set(series.symbol, { at: Date.now(), values: series.mid });
-          rowOf(series.symbol).version++;
-        }
-        table.set(shown);
-      },
-      () => {});
+    const staleOnes = () => wanted.filter(symbol => !(Date.now() - sparks.get(symbol)?.at < SPARK_MS));
+    if (!staleOnes().length || table.element.clientWidth < 720) return;
+    app.ask("sparks", () => {
+      const symbols = staleOnes();
+      for (const symbol of symbols) sparks.set(symbol, { at: Date.now(), values: sparks.get(symbol)?.values ?? NOTHING });
+      return app.api.history({ ...app.before("1h", 3600e3), interval: "10s", metric_types: ["market_data"], metrics: ["mid"], symbols });
+    }, ({ data }) => {
+      for (const series of data) {
+        sparks.set(series.symbol, { at: Date.now(), values: series.mid });
+        rowOf(series.symbol).version++;
+      }
+      table.set(shown);
+    });
   }
 
   // The whole snapshot: the names, and what symbols out of view are sorted by.
   function loadWhole() {
     clearTimeout(timer);
-    const time = app.feed.moment;
-    app.ask(time === null ? app.api.get("/api/metrics/current") : app.api.get("/api/metrics/at", { time }), snapshot => {
+    timer = setTimeout(loadWhole, only === "stale" || table.sort?.id !== "symbol" ? WHOLE_MS : NAMES_MS);
+    app.ask("whole", () => {
+      const time = app.feed.moment;
+      return time === null ? app.api.get("/api/metrics/current") : app.api.get("/api/metrics/at", { time });
+    }, snapshot => {
       write(fault, "");
       names = Object.keys(snapshot.market_data);
       take(snapshot);
       filter();
       app.refreshSubscription();
-      timer = setTimeout(loadWhole, only === "stale" || table.sort.id !== "symbol" ? WHOLE_MS : NAMES_MS);
     }, error => {
       write(fault, `The symbols cannot be shown: ${error.message}`);
+      clearTimeout(timer);
       timer = setTimeout(loadWhole, WHOLE_MS);
     });
   }
@@ -196,6 +201,15 @@ function mount(root, app, params) {
   return {
     subscription: () => ({ channels: ["market_data"], symbols: names.length > ALL_SYMBOLS ? wanted : [] }),
     update,
+    // What is out of view, and the hour before, are of another moment now.
+    move() {
+      if (isPast === app.feed.isPast && Math.abs(app.feed.now - wholeAt) < SPARK_MS) return;
+      isPast = app.feed.isPast;
+      wholeAt = app.feed.now;
+      sparks.clear();
+      loadSparks();
+      loadWhole();
+    },
     change: changed => {
       if (changed.name) return false;
       query = search.value = changed.q ?? "";
@@ -218,7 +232,7 @@ const rowsOfScreen = () => Math.max(6, Math.floor((innerHeight - 150) / 26));
 
 function mountSymbol(root, app, params) {
   const symbol = params.name;
-  let range = params.range in RANGES ? params.range : "1h", last = 0, now = 0, loadedAt = 0;
+  let range = params.range in RANGES ? params.range : "1h", last = 0, now = 0, loadedAt = 0, isPast = app.feed.isPast;
   const price = value => app.precision.price(symbol, value);
   const figures = new Figures([
     { id: "state", label: "State" }, { id: "last", label: "Last" }, { id: "bid", label: "Bid × size" }, { id: "ask", label: "Ask × size" },
@@ -254,14 +268,15 @@ function mountSymbol(root, app, params) {
   function load() {
     const asked = range, { interval, ms } = RANGES[asked];
     loadedAt = Date.now();
-    app.ask(app.api.history({ ...app.before(asked, ms), interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
-      if (asked === range) chart.set(series?.timestamp ?? [], series?.mid ?? [], series?.last ?? []);
+    app.ask("history", () => app.api.history({ ...app.before(asked, ms), interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
+      if (asked !== range) return;
+      chart.set(series?.timestamp ?? [], series?.mid ?? [], series?.last ?? []);
       write(fault, series ? "" : `There is no history of ${symbol}.`);
     }, error => write(fault, `The history cannot be shown: ${error.message}`));
   }
 
   function update(snapshot) {
-    const quote = snapshot.market_data[symbol];
+    const quote = memberOf(snapshot.market_data, symbol);
     now = Date.parse(snapshot.timestamp);
     const fresh = freshness(quote, now);
     figures.set("state", fresh.word, fresh.tone);
@@ -283,7 +298,8 @@ function mountSymbol(root, app, params) {
       quote.n_feed_latency ? null : "The feed's events have no time of their own.");
     figures.set("offset", quote.clock_offset_ms === null ? DASH : `${number(quote.clock_offset_ms)} ms`);
     venues.set(Object.entries(quote.venues ?? {}).map(([name, venue]) => ({ name, ...venue })));
-    if (last && Math.abs(now - last) > 15e3 || range !== "1h" && Date.now() - loadedAt > 60e3) load();
+    if (last && Math.abs(now - last) > 15e3 || isPast !== app.feed.isPast || range !== "1h" && Date.now() - loadedAt > 60e3) load();
+    isPast = app.feed.isPast;
     if (range !== "1h") last = now;
     else if (now - last >= 1000 || now < last) {
       const mid = quote.bid === null || quote.ask === null ? null : (quote.bid + quote.ask) / 2;

@@ -4,7 +4,7 @@
 // average price, in inverse contracts too) is asked of the server, at most once a second, for the orders that have changed.
 
 import { Figures, Tabs, h, panel, setAttribute, write } from "../js/dom.js";
-import { DASH, bps, count, milliseconds, number, percent, quantity, signed, tone } from "../js/format.js";
+import { DASH, bps, count, milliseconds, number, percent, quantity, signed, things, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
 const PAGE = 200;
@@ -16,9 +16,10 @@ const MAX_SINGLE = 6;
 const STATUSES = ["pending_new", "new", "partially_filled", "filled", "canceled", "rejected", "expired", "replaced",
   "pending_cancel", "pending_replace"];
 const ENDED = new Set(["filled", "canceled", "rejected", "expired", "replaced"]);
-const TONES = { rejected: "down", expired: "warn", filled: "up", canceled: "dim", replaced: "dim" };
+const TONES = { __proto__: null, rejected: "down", expired: "warn", filled: "up", canceled: "dim", replaced: "dim" };
 /** The legs of an order, by what the server calls them. */
 export const LEGS = {
+  __proto__: null,
   decision_to_send: "Decision to send", send_to_ack: "Send to acknowledgement", ack_to_first_fill: "Acknowledgement to first fill",
   send_to_first_fill: "Send to first fill", send_to_complete: "Send to end", cancel_to_ack: "Cancel to acknowledgement",
 };
@@ -30,7 +31,7 @@ const keyOf = order => `${order.symbol} ${order.order_id}`;
 const isCorrection = entry => entry.type === "booking" && ["bust", "correct"].includes(entry.kind);
 
 function mount(root, app, params) {
-  let zone = app.settings.zone, shownUntil = app.feed.moment;
+  let shownDay = "", shownUntil = app.feed.moment;
   const views = { orders: new OrdersPart(app), trades: new TradesPart(app) };
   let current = "orders", wanted = params;
   const detail = detailPart(app, () => openOrder(null));
@@ -75,7 +76,7 @@ function mount(root, app, params) {
 
   function apply(next) {
     wanted = next;
-    current = next.tab in views ? next.tab : "orders";
+    current = Object.hasOwn(views, next.tab ?? "") ? next.tab : "orders";
     tabs.press(current);
     if (search.value !== (next.q ?? "")) search.value = next.q ?? "";
     isOpen.checked = next.open === "true";
@@ -100,7 +101,7 @@ function mount(root, app, params) {
       if (field.value !== chosen) field.value = chosen;
     }
     const shown = view.table.rows.length;
-    write(note, !view.isLoaded ? "" : `${count(shown)} ${current === "orders" ? "orders" : "trades"} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}${shownUntil ? `; as of ${app.dateTime(shownUntil)}` : ""}`);
+    write(note, !view.isLoaded ? "" : `${things(shown, current === "orders" ? "order" : "trade")} shown${view.hasMore ? "" : view.isCut ? "; older ones were dropped, filter to see them" : ", which is all"}${shownUntil ? `; as of ${app.dateTime(shownUntil)}` : ""}`);
     older.hidden = !view.hasMore;
     write(fault, view.fault);
     fault.hidden = view.fault === "";
@@ -131,8 +132,10 @@ function mount(root, app, params) {
       showList();
     },
     update() {
-      if (zone === app.settings.zone) return;
-      zone = app.settings.zone;
+      // Times of another day have it before them; before the first snapshot there is no day of the figures.
+      const day = `${app.today} ${app.settings.zone}`;
+      if (shownDay === day) return;
+      shownDay = day;
       for (const view of Object.values(views)) view.show();
       detail.draw();
     },
@@ -179,11 +182,10 @@ class Part {
   }
 
   reload() {
-    const generation = ++this.generation;
-    this.isLoaded = false;
+    this.generation++;
+    this.isLoaded = this.isLoading = false;
     this.table.setEmpty("Loading …");
-    this.ask(this.query(), rows => {
-      if (generation !== this.generation) return;
+    this.ask(() => this.query(), rows => {
       this.rows = [];
       this.byKey.clear();
       this.isCut = false;
@@ -193,18 +195,18 @@ class Part {
   }
 
   more() {
-    if (!this.hasMore || this.isLoading) return;
-    const generation = this.generation;
+    if (!this.hasMore || this.isLoading || !this.isLoaded) return;
     this.isLoading = true;
-    this.ask({ ...this.query(), cursor: this.cursor }, rows => {
+    this.ask(() => ({ ...this.query(), cursor: this.cursor }), rows => {
       this.isLoading = false;
-      if (generation === this.generation) for (const row of rows) this.put(row);
+      for (const row of rows) this.put(row);
     }, () => { this.isLoading = false; });
   }
 
   ask(query, take, fail = () => {}) {
-    const { app } = this;
-    app.ask(app.api.get(this.path, { ...query, limit: PAGE }), document => {
+    const { app, generation } = this;
+    app.ask(this.list, () => app.api.get(this.path, { ...query(), limit: PAGE }), document => {
+      if (generation !== this.generation) return;
       take(document[this.list]);
       this.cursor = document.next_cursor;
       this.hasMore = document.next_cursor !== null;
@@ -213,6 +215,7 @@ class Part {
       this.show();
       this.onchange();
     }, error => {
+      if (generation !== this.generation) return;
       fail();
       this.fault = `The ${this.list} cannot be shown: ${error.message}`;
       this.table.setEmpty("");
@@ -325,19 +328,20 @@ class OrdersPart extends Part {
 
   // Asks for what the orders that have changed are now.
   refresh() {
-    if (!this.#changed.size || this.isRefreshing || document.hidden) return;
-    const changed = [...this.#changed.values()];
-    this.#changed.clear();
-    this.isRefreshing = true;
-    const { app } = this, generation = this.generation;
-    app.ask(changed.length <= MAX_SINGLE ? this.#askForEach(changed) : this.#askForMany(changed), orders => {
-      this.isRefreshing = false;
+    if (!this.#changed.size || document.hidden) return;
+    let generation;
+    this.app.ask("changed orders", () => {
+      const changed = [...this.#changed.values()];
+      this.#changed.clear();
+      ({ generation } = this);
+      return changed.length <= MAX_SINGLE ? this.#askForEach(changed) : this.#askForMany(changed);
+    }, orders => {
       if (generation !== this.generation) return;
       // Newest first, so that those that are new to this page come in their order.
       for (const order of orders.reverse()) if (order && (this.byKey.has(keyOf(order)) || this.passes(order))) this.put(listed(order), !this.byKey.has(keyOf(order)));
       this.show();
       this.onchange();
-    }, () => { this.isRefreshing = false; });
+    });
   }
 
   #askForEach(orders) {
@@ -434,18 +438,19 @@ function detailPart(app, close) {
     if (orderId === id && orderSymbol === symbol) return;
     [id, symbol, life] = [orderId, orderSymbol ?? null, null];
     element.hidden = id === null;
-    if (id !== null) load(true);
+    if (id !== null) load();
   }
 
-  function load(isNew = false) {
+  function load() {
     const asked = id;
     if (app.feed.isPast && life !== null && Date.parse(life.created) > app.feed.now) {
       fault.hidden = false;
       write(fault, "It had not begun by then.");
       return;
     }
-    app.ask(app.api.get(`/api/orders/${encodeURIComponent(id)}`, { symbol, time: app.feed.moment }), answer => {
+    app.ask("order", () => app.api.get(`/api/orders/${encodeURIComponent(asked)}`, { symbol, time: app.feed.moment }), answer => {
       if (asked !== id) return;
+      const isNew = life === null;
       life = answer;
       fault.hidden = true;
       draw();

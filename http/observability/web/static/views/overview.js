@@ -2,7 +2,7 @@
 
 import { CURVE_RANGES as RANGES, EquityCurves } from "../js/chart.js";
 import { Figures, Tabs, h, panel, write } from "../js/dom.js";
-import { DASH, bps, count, dateTime, duration, milliseconds, number, percent, signed, tone } from "../js/format.js";
+import { DASH, bps, count, dateTime, duration, milliseconds, number, percent, signed, things, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
 // A gap of more than this in what was drawn is filled from the server: the page was hidden, or the connection lost.
@@ -35,7 +35,7 @@ function mount(root, app, params) {
   ]);
   const reasons = h("ul", { class: "list" });
 
-  let range = params.range in RANGES ? params.range : "1h", loadedAt = 0, isLoading = false;
+  let range = params.range in RANGES ? params.range : "1h", loadedAt = 0;
   const fault = h("p", { class: "fault", role: "status" }), corrected = h("p", { class: "note", role: "status" });
   const curves = new EquityCurves(app.settings, { about: "over time", heights: [300, 130] });
   const tabs = new Tabs("Range", RANGES, id => { app.setParams({ range: id }); choose(id); });
@@ -78,33 +78,26 @@ function mount(root, app, params) {
   }
 
   function load() {
-    if (isLoading === range) return;
-    const asked = isLoading = range;
-    // A server that has just started has few points of ten seconds.
-    const isYoung = asked === "1h" && !app.feed.isPast && app.feed.snapshot?.system.uptime_seconds < YOUNG_SECONDS;
-    app.ask(
-      app.api.history({ ...app.before(asked, RANGES[asked].ms), interval: isYoung ? "1s" : RANGES[asked].interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] }),
-      ({ data, corrections, corrections_total: total }) => {
-        isLoading = false;
-        if (asked !== range) return;
-        const until = (corrections ?? []).map(each => each.shown_until).sort().at(-1);
-        write(corrected, until ? `Figures before ${dateTime(Date.parse(until), app.settings.zone)} were shown before a correction (${count(total)} in this time).` : "");
-        loadedAt = Date.now();
-        write(fault, "");
-        curves.set(data[0]);
-      },
-      error => {
-        isLoading = false;
-        loadedAt = Date.now();
-        write(fault, `The history cannot be shown: ${error.message}`);
-      });
+    const asked = range, { interval, ms } = RANGES[asked];
+    loadedAt = Date.now();
+    app.ask("curve", () => {
+      // A server that has just started has few points of ten seconds.
+      const isYoung = asked === "1h" && !app.feed.isPast && app.feed.snapshot?.system.uptime_seconds < YOUNG_SECONDS;
+      return app.api.history({ ...app.before(asked, ms), interval: isYoung ? "1s" : interval, metric_types: ["strategy"], metrics: ["equity", "drawdown"] });
+    }, ({ data, corrections, corrections_total: total }) => {
+      if (asked !== range) return;
+      const until = (corrections ?? []).map(each => each.shown_until).sort().at(-1);
+      write(corrected, until ? `Figures before ${dateTime(Date.parse(until), app.settings.zone)} were shown before a correction (${count(total)} in this time).` : "");
+      write(fault, "");
+      curves.set(data[0]);
+    }, error => write(fault, `The history cannot be shown: ${error.message}`));
   }
 
-  let last = null, epoch = null;
+  let last = null, epoch = null, isPast = app.feed.isPast;
   function update(snapshot) {
     const { strategy, execution: orders, system, age_ms: age } = snapshot;
     const at = Date.parse(snapshot.timestamp), { ms, interval } = RANGES[range];
-    const hasGap = last !== null && Math.abs(at - last) > GAP_MS;
+    const hasGap = last !== null && Math.abs(at - last) > GAP_MS || isPast !== app.feed.isPast;
     if (epoch !== snapshot.epoch || hasGap || interval !== "10s" && Date.now() - loadedAt > RELOAD_MS) load();
     if (last === null || hasGap || at - last >= 950) {
       // Points of longer ranges are minutes and more apart, and come from the server.
@@ -113,6 +106,7 @@ function mount(root, app, params) {
       last = at;
     }
     epoch = snapshot.epoch;
+    isPast = app.feed.isPast;
     const reason = strategy.path_reason ?? strategy.unconverted_reason;
     const gain = (id, value) => pnl.set(id, gained(value), tone(value), value === null ? reason : null);
     gain("daily", strategy.daily_pnl);
@@ -137,9 +131,9 @@ function mount(root, app, params) {
     execution.set("fillRate", percent(orders.fill_rate), "", orders.fill_rate_reason);
     execution.set("rejectRate", percent(orders.reject_rate), orders.reject_rate > 0.05 ? "down" : "");
     execution.set("latency", `${milliseconds(orders.latency_p50_ms)} / ${milliseconds(orders.latency_p99_ms)}`, "",
-      orders.n_latency ? `${count(orders.n_latency)} orders` : "No order has been acknowledged yet.");
+      orders.n_latency ? things(orders.n_latency, "order") : "No order has been acknowledged yet.");
     execution.set("slippage", bps(orders.avg_slippage_bps), "",
-      orders.n_slippage ? `${count(orders.n_slippage)} fills` : "No fill has an arrival price yet.");
+      orders.n_slippage ? things(orders.n_slippage, "fill") : "No fill has an arrival price yet.");
     const aged = value => value === null ? DASH : `${duration(value / 1000)} ago`;
     health.set("health", system.health ?? DASH, system.health === "healthy" ? "up" : "down");
     health.set("alerts", `${count(system.active_alerts)}${system.critical_alerts ? `, ${system.critical_alerts} critical` : ""}`,
@@ -168,12 +162,12 @@ function mount(root, app, params) {
   };
 }
 
-const SOURCE_TONES = { connected: "up", silent: "down", failed: "down", connecting: "warn" };
+const SOURCE_TONES = { __proto__: null, connected: "up", silent: "down", failed: "down", connecting: "warn" };
 
 function sourceRows(system, age) {
   const rows = Object.entries(system.sources ?? {}).map(([name, source]) => ({
     name, state: source.state, tone: SOURCE_TONES[source.state] ?? "", age: source.age_seconds, rate: source.rate,
-    note: source.error ?? (source.gaps ? `${count(source.gaps)} gaps` : ""),
+    note: source.error ?? (source.gaps ? things(source.gaps, "gap") : ""),
   }));
   for (const name of ["market_data", "strategy", "execution", "system"])
     rows.push({ name, state: age[name] === null ? "no input" : "ok", tone: age[name] === null ? "dim" : "up",

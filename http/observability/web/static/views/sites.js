@@ -1,14 +1,15 @@
 // A panel of System: the sites of an aggregator, which are live, how old their newest frames are, and what each has earned.
 
+import { memberOf } from "../js/api.js";
 import { DASH, count, dateTime, milliseconds, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
 
-const TONES = { live: "up", stale: "down", missing: "down" };
+const TONES = { __proto__: null, live: "up", stale: "down", missing: "down" };
 
 /** Returns a row per site, from a snapshot that may have been cut to some sections. */
 export function siteRows({ sites, strategy, system }) {
   return Object.entries(sites ?? {}).map(([name, site]) => ({
-    name, ...site, account: strategy?.sites?.[name] ?? null, host: system?.sites?.[name] ?? null,
+    name, ...site, account: memberOf(strategy?.sites, name) ?? null, host: memberOf(system?.sites, name) ?? null,
   }));
 }
 

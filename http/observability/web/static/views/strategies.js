@@ -1,6 +1,7 @@
 // Strategies and positions: each strategy's result and what it holds; and the page of one strategy.
 
 import { CURVE_RANGES as RANGES, EquityCurves } from "../js/chart.js";
+import { memberOf } from "../js/api.js";
 import { Figures, Tabs, h, panel, write } from "../js/dom.js";
 import { DASH, count, duration, number, percent, quantity, signed, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
@@ -89,7 +90,7 @@ function mount(root, app, params) {
 
 function mountStrategy(root, app, params) {
   const { name } = params;
-  let range = params.range in RANGES ? params.range : "1h", last = 0, epoch = null, reloadAt = 0, loadedAt = 0, timer = null;
+  let range = params.range in RANGES ? params.range : "1h", last = 0, epoch = null, reloadAt = 0, loadedAt = 0, timer = null, isPast = app.feed.isPast;
   const figures = new Figures([
     { id: "daily_pnl", label: "P&L today" }, { id: "total_pnl", label: "P&L in all" }, { id: "realized_pnl", label: "Realised" }, { id: "unrealized_pnl", label: "Unrealised" },
     { id: "equity", label: "Equity" }, { id: "drawdown", label: "Drawdown" }, { id: "max_drawdown", label: "Deepest drawdown" }, { id: "win_rate", label: "Win rate" },
@@ -141,7 +142,7 @@ function mountStrategy(root, app, params) {
   function loadCurve() {
     const asked = range, { interval, ms } = RANGES[asked];
     loadedAt = Date.now();
-    app.ask(app.api.history({ ...app.before(asked, ms), interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
+    app.ask("curve", () => app.api.history({ ...app.before(asked, ms), interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
       if (asked !== range) return;
       curves.set(series);
       write(fault, series ? "" : "There is no history of this strategy.");
@@ -152,10 +153,9 @@ function mountStrategy(root, app, params) {
     clearTimeout(timer);
     timer = null;
     reloadAt = Date.now() + RELOAD_MS;
-    const until = app.feed.isPast ? app.before("", 0).end_time : null;
-    app.ask(app.api.get("/api/trades", { strategy: name, limit: ROWS, end_time: until }), ({ trades }) => fills.set(trades), error => fills.setEmpty(error.message));
-    app.ask(app.api.get("/api/orders", { strategy: name, limit: ROWS, time: app.feed.moment }), answer => orders.set(answer.orders), error => orders.setEmpty(error.message));
-    app.ask(app.document("strategy_performance"), ({ strategies }) => showRatios(strategies[name]));
+    app.ask("trades", () => app.api.get("/api/trades", { strategy: name, limit: ROWS, end_time: app.feed.isPast ? app.before("", 0).end_time : null }), ({ trades }) => fills.set(trades), error => fills.setEmpty(error.message));
+    app.ask("orders", () => app.api.get("/api/orders", { strategy: name, limit: ROWS, time: app.feed.moment }), answer => orders.set(answer.orders), error => orders.setEmpty(error.message));
+    app.ask("performance", () => app.document("strategy_performance"), ({ strategies }) => showRatios(memberOf(strategies, name)));
   }
 
   function showRatios(found) {
@@ -167,7 +167,7 @@ function mountStrategy(root, app, params) {
   }
 
   function update(snapshot) {
-    const found = snapshot.strategy.strategies[name], at = Date.parse(snapshot.timestamp);
+    const found = memberOf(snapshot.strategy.strategies, name), at = Date.parse(snapshot.timestamp);
     positions.set(snapshot.strategy.positions.filter(position => position.strategy === name), snapshot.strategy, at);
     if (found === undefined) return;
     for (const id of ["daily_pnl", "total_pnl", "realized_pnl", "unrealized_pnl"]) figures.set(id, signed(found[id]), tone(found[id]), found[id] === null ? found.unconverted_reason : null);
@@ -183,13 +183,14 @@ function mountStrategy(root, app, params) {
     more.set("signals", count(found.signals));
     const signal = found.last_signal;
     more.set("signal", signal ? `${signal.action} ${signal.symbol}, ${app.time(signal.timestamp)}` : DASH);
-    if (epoch !== null && epoch !== snapshot.epoch || last && Math.abs(at - last) > GAP_MS) {
+    if (epoch !== null && epoch !== snapshot.epoch || last && Math.abs(at - last) > GAP_MS || isPast !== app.feed.isPast) {
       loadCurve();
       loadLists();
     } else if (range !== "1h" && Date.now() - loadedAt > CURVE_MS) loadCurve();
     else if (range === "1h" && at - last >= 1000) curves.append(at, found, RANGES[range].ms);
     if (at - last >= 1000 || at < last) last = at;
     epoch = snapshot.epoch;
+    isPast = app.feed.isPast;
   }
 
   loadCurve();

@@ -1,7 +1,7 @@
 // System: the hosts of a desk, processes, latency along the path, clients, store and recorder, this page itself, and the logs.
 
 import { Figures, h, panel, write } from "../js/dom.js";
-import { DASH, bytes, count, duration, milliseconds, number } from "../js/format.js";
+import { DASH, bytes, count, duration, milliseconds, number, things } from "../js/format.js";
 import { siteRows, sitesTable } from "./sites.js";
 import { percentile } from "../js/state.js";
 import { Table } from "../js/table.js";
@@ -11,8 +11,10 @@ const LOG_LINES = 500;
 // A lag of an edge that people notice.
 const LATE_MS = 1000;
 const LEVELS = ["debug", "info", "warning", "error", "critical"];
-const LEVEL_TONES = { WARNING: "warn", ERROR: "down", CRITICAL: "down" };
+const SOURCE_TONES = { __proto__: null, connected: "up", connecting: "warn" };
+const LEVEL_TONES = { __proto__: null, WARNING: "warn", ERROR: "down", CRITICAL: "down" };
 const PATH = {
+  __proto__: null,
   tick: ["Tick", "How long the snapshot takes to make"],
   late: ["Late", "How late a tick begins"],
   fanout: ["Fan-out", "From the tick to the last byte handed to the kernel, over all clients of a worker"],
@@ -61,7 +63,7 @@ function mount(root, app, params) {
   ] });
   const sources = new Table({ label: "Live sources", key: row => row.name, empty: "No live source is configured.", maxRows: 8, columns: [
     { id: "name", title: "Source", width: "minmax(120px, 2fr)", value: row => row.name, hint: row => row.name },
-    { id: "state", title: "State", width: "84px", value: row => row.state, className: row => ({ connected: "up", connecting: "warn" })[row.state] ?? "down" },
+    { id: "state", title: "State", width: "84px", value: row => row.state, className: row => SOURCE_TONES[row.state] ?? "down" },
     { id: "age", title: "Last message", isNumber: true, width: "92px", value: row => row.age_seconds, text: row => row.age_seconds == null ? DASH : `${duration(row.age_seconds)} ago` },
     { id: "rate", title: "Per second", isNumber: true, width: "76px", minWidth: 480, value: row => row.rate, text: row => number(row.rate, 1) },
     { id: "normal", title: "Normally", isNumber: true, width: "70px", minWidth: 640, value: row => row.normal_rate, text: row => number(row.normal_rate, 1) },
@@ -140,14 +142,14 @@ function mount(root, app, params) {
     // A hidden page asks for nothing.
     if (document.hidden) return;
     const failed = error => write(fault, `${app.feed.isPast ? "Not in this recording" : "The server does not say"}: ${error.message}`);
-    if (!isAlone) app.ask(app.document("system_health"), showDesk, failed);
-    app.ask(app.document("system_performance"), showPerformance, failed);
-    app.ask(app.document("system_stats"), showStats, failed);
-    app.ask(app.document("system_components"), ({ components }) => {
+    if (!isAlone) app.ask("health", () => app.document("system_health"), showDesk, failed);
+    app.ask("performance", () => app.document("system_performance"), showPerformance, failed);
+    app.ask("stats", () => app.document("system_stats"), showStats, failed);
+    app.ask("components", () => app.document("system_components"), ({ components }) => {
       write(fault, "");
       processes.set(Object.entries(components).map(([name, each]) => ({ name, ...each })));
     }, failed);
-    app.ask(app.api.get(app.feed.isPast ? "/api/recordings/logs" : "/api/system/logs/recent", { level, limit: LOG_LINES, time: app.feed.moment }), answer => {
+    app.ask("logs", () => app.api.get(app.feed.isPast ? "/api/recordings/logs" : "/api/system/logs/recent", { level, limit: LOG_LINES, time: app.feed.moment }), answer => {
       logs = answer.logs.map((each, at) => ({ ...each, key: `${each.timestamp} ${each.process} ${answer.logs.length - at}` }));
       showLogs();
     }, failed);
@@ -188,14 +190,14 @@ function mount(root, app, params) {
 
   function showStats(found) {
     const { symbols, store, recorder } = found;
-    data.set("symbols", `${count(symbols.tracked)} of ${count(symbols.max)}`, symbols.refused ? "down" : "", symbols.refused ? `${count(symbols.refused)} symbols were refused` : null);
+    data.set("symbols", `${count(symbols.tracked)} of ${count(symbols.max)}`, symbols.refused ? "down" : "", symbols.refused ? `${things(symbols.refused, "symbol")} ${symbols.refused === 1 ? "was" : "were"} refused` : null);
     data.set("events", count(Object.values(found.events).flatMap(each => Object.values(each)).reduce((sum, each) => sum + each, 0)));
     const stored = (id, text, tone = "") => data.set(id, store ? text() : DASH, tone, store ? null : NO_STORE);
     stored("store", () => bytes(store.bytes));
     stored("written", () => count(store.rows));
     stored("pruned", () => count(store.rows_pruned));
     stored("faults", () => `${count(store.errors)} / ${count(store.rows_lost)}`, store && (store.errors || store.rows_lost) ? "down" : "");
-    data.set("recorder", recorder ? `${bytes(recorder.bytes)}, ${count(recorder.frames)} frames` : DASH, "", recorder ? null : NO_STORE);
+    data.set("recorder", recorder ? `${bytes(recorder.bytes)}, ${things(recorder.frames, "frame")}` : DASH, "", recorder ? null : NO_STORE);
     clients.set("websocket", count(found.connections.websocket));
     clients.set("http", count(found.connections.http));
     clients.set("requests", count(found.http_requests));
