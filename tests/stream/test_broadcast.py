@@ -102,7 +102,7 @@ class Broadcast:
     def __init__(self, *clients: Client) -> None:
         self.loop = Loop()
         self.clock = FakeClock(0)
-        self.broadcaster = Broadcaster(Counters(), self.clock, cast(Any, self.loop))
+        self.broadcaster = Broadcaster(Counters(), self.clock, cast(Any, self.loop), cpu_ns=self.clock.mono_ns)
         self.reported: list[tuple[int, int]] = []
         self.broadcaster.add_sent_listener(lambda frame, duration_ns: self.reported.append((frame.seq, duration_ns)))
         for client in clients:
@@ -341,29 +341,38 @@ def test_every_client_gets_every_other_frame_if_half_of_them_can_be_sent_it(kind
         assert max(later - earlier for earlier, later in pairwise(sent)) <= 2
 
 
-def with_slow_clients(count: int) -> tuple[Broadcast, list[CohortClient]]:
-    """Returns a broadcast to clients of which each takes a microsecond, and the order in which they are sent frames."""
+def with_slow_clients(count: int, each_ns: int = 10_000) -> tuple[Broadcast, list[CohortClient]]:
+    """Returns a broadcast to clients of which each takes some time, and the order in which they are sent frames."""
     order: list[CohortClient] = []
     clients = [CohortClient(order) for _ in range(count)]
     broadcast = Broadcast(*clients)
 
     def spend() -> None:
-        broadcast.clock.now_ns += 1000
+        broadcast.clock.now_ns += each_ns
 
     for client in clients:
         client.sending = spend
     return broadcast, order
 
 
-def test_a_frame_gets_three_times_the_time_that_the_loop_spends_otherwise() -> None:
+def test_a_frame_gets_three_times_the_time_that_the_loop_spends_on_a_crowd() -> None:
     broadcast, order = with_slow_clients(9 * CHUNK_CLIENTS)
     broadcast.send(1)
     assert len(order) == CHUNK_CLIENTS
-    broadcast.clock.now_ns += 1000 * CHUNK_CLIENTS
+    broadcast.clock.now_ns += 10_000 * CHUNK_CLIENTS
     broadcast.loop.run_one()
     assert len(order) == (1 + 3) * CHUNK_CLIENTS
     broadcast.loop.run_one()
     assert len(order) == (1 + 3 + 1) * CHUNK_CLIENTS
+
+
+def test_a_frame_gets_one_chunk_per_turn_beside_a_few_requests() -> None:
+    broadcast, order = with_slow_clients(4 * CHUNK_CLIENTS, each_ns=1000)
+    broadcast.send(1)
+    for chunks in (2, 3, 4):
+        broadcast.clock.now_ns += 400_000
+        broadcast.loop.run_one()
+        assert len(order) == chunks * CHUNK_CLIENTS
 
 
 def test_a_frame_gives_the_loop_a_turn_however_busy_that_has_been() -> None:

@@ -73,8 +73,9 @@ class Scene:
     def __init__(self, count: int) -> None:
         self.loop = Loop()
         self.clients = [Client(number) for number in range(1, count + 1)]
-        self.pinger = ClientPinger(cast(Any, self.clients), 15.0, cast(Any, self.loop))
-        self.pinger.start()
+        self.pinger = ClientPinger(15.0, cast(Any, self.loop))
+        for client in self.clients:
+            self.pinger.add(cast(Any, client))
 
     @property
     def pings(self) -> int:
@@ -112,12 +113,22 @@ def test_a_pinger_that_is_stopped_between_two_pings_sends_no_more() -> None:
     assert scene.pings == PINGS_PER_TURN and not scene.loop.timers
 
 
-def test_a_pinger_without_clients_waits_for_the_next_start() -> None:
+def test_a_pinger_without_clients_waits_for_the_next_one() -> None:
     scene = Scene(1)
-    scene.clients.clear()
+    (client,) = scene.clients
+    for _ in range(2):
+        scene.pinger.discard(cast(Any, client))
     scene.loop.pass_pause()
     assert not scene.loop.timers
-    scene.clients.append(Client(0))
-    scene.pinger.start()
-    scene.pinger.start()
+    for number in (2, 3):
+        scene.pinger.add(cast(Any, Client(number)))
     assert len(scene.loop.timers) == 1
+
+
+def test_a_client_that_has_gone_is_not_pinged() -> None:
+    scene = Scene(2 * PING_GROUPS)
+    for client in scene.clients[::2]:
+        scene.pinger.discard(cast(Any, client))
+    for _ in range(PING_GROUPS):
+        scene.loop.pass_pause()
+    assert [client.pings for client in scene.clients] == [0, 1] * PING_GROUPS

@@ -71,6 +71,7 @@ class Connection:
         self.is_closing = False
         self.has_ended = False
         self.may_read = True
+        self.silent_heartbeats = 0
         self.tokens = 1 << 30
         self.headers: list[FrameHeader] = []
         self.controls: list[tuple[int, bytes]] = []
@@ -105,7 +106,8 @@ class Connection:
     def end(self) -> None:
         self.has_ended = True
 
-    def on_bytes(self) -> None: ...
+    def on_bytes(self) -> None:
+        self.silent_heartbeats = 0
 
     def pause_writing(self) -> None: ...
 
@@ -197,6 +199,27 @@ def test_a_turn_ends_after_a_slice_of_time(monkeypatch: pytest.MonkeyPatch) -> N
     assert peer.taken == 2
     peer.loop.run_one()
     assert peer.taken == 4
+
+
+def test_one_pong_per_ping_is_free_of_the_peers_rate() -> None:
+    peer = Peer()
+    peer.connection.tokens = 1
+    peer.connection.silent_heartbeats = 1
+    for _ in range(2):
+        peer.send(frame(PONG))
+    assert peer.connection.controls == [(PONG, b"")] and not peer.connection.tokens
+    peer.connection.silent_heartbeats = 1
+    peer.send(frame(PONG))
+    assert peer.transport.is_reading and not peer.loop.due
+
+
+def test_what_looks_like_a_pong_within_a_message_is_of_the_message() -> None:
+    peer = Peer()
+    message = frame(BINARY, frame(PONG))
+    peer.send(message[:-6])
+    peer.connection.silent_heartbeats = 1
+    peer.send(message[-6:])
+    assert peer.connection.passed_on == message
 
 
 def test_a_frame_beyond_the_peers_rate_waits_and_is_taken_once() -> None:

@@ -110,7 +110,7 @@ class WebSocketConnection:
         self.peer = accepted.peer
         self.loop = accepted.loop
         self.silent_heartbeats = 0
-        """Heartbeats since the peer last sent something."""
+        """Pings since the peer last sent something."""
         self.is_closing = False
         """Whether either side has sent Close."""
         self.has_ended = False

@@ -46,9 +46,7 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         self._max_clients = max_clients
         self._origins = OriginCheck() if origins is None else origins
         self._client_count = ProcessClientCount() if client_count is None else client_count
-        self._pinger = (
-            None if heartbeat_seconds is None else ClientPinger(self.clients.values(), heartbeat_seconds, loop)
-        )
+        self._pinger = None if heartbeat_seconds is None else ClientPinger(heartbeat_seconds, loop)
         # Clients that have ended, and whose sockets still wait for the peer to close its side.
         self._lingering: dict[int, ClientT] = {}
         self._numbers = count(1)
@@ -100,7 +98,7 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
             # While other workers accept, a connection may land here by chance. Its client connects again at once.
             client.finish()
         elif self._pinger is not None:
-            self._pinger.start()
+            self._pinger.add(client)
 
     async def close(self, grace_seconds: float) -> None:
         """Asks every client to finish, also those that still come, waits up to `grace_seconds` for them, and aborts
@@ -119,7 +117,9 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         await asyncio.sleep(0)
 
     def _forget(self, number: int) -> None:
-        self._lingering[number] = self.clients.pop(number)
+        client = self._lingering[number] = self.clients.pop(number)
+        if self._pinger is not None:
+            self._pinger.discard(client)
         self._client_count.set(len(self.clients))
         self.on_count(len(self.clients))
         if not self.clients:

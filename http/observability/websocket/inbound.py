@@ -29,6 +29,9 @@ SKIP_PAUSE_SECONDS: Final = 0.01
 
 MAX_CONTROL_BYTES: Final = 125
 MASK_BYTES: Final = 4
+# How the answer to our ping begins: a final Pong, masked and empty. Its mask follows.
+_EMPTY_PONG: Final = b"\x8a\x80"
+_EMPTY_PONG_BYTES: Final = len(_EMPTY_PONG) + MASK_BYTES
 
 CONTINUATION: Final = 0
 TEXT: Final = 1
@@ -89,6 +92,8 @@ class FrameConsumer(Protocol):
 
     is_closing: bool
     has_ended: bool
+    silent_heartbeats: int
+    """Pings since the peer last sent something."""
 
     @property
     def may_read(self) -> bool:
@@ -188,7 +193,13 @@ class Inbound(asyncio.Protocol):
     # -- called by the event loop
 
     def data_received(self, data: bytes) -> None:
-        self._consumer.on_bytes()
+        # hot: once per client and heartbeat (observability bench --only fanout)
+        consumer = self._consumer
+        is_due = consumer.silent_heartbeats and not self._pending and not self._frame_left
+        consumer.on_bytes()
+        if is_due and len(data) == _EMPTY_PONG_BYTES and data.startswith(_EMPTY_PONG):
+            # The answer to our ping, one for each: it needs no turn, and does not count against the peer's rate.
+            return
         self._pending = self._pending[self._at :] + data
         self._at = 0
         self.resume()

@@ -120,5 +120,5 @@ class WriteBlock(Block):
 
     def _write(self, index: int, place: int | None) -> None:
         word = index * ENTRY_WORDS
-        self._words[word + _WORD_OPERATION] = _PWRITE
-        self._words[word + _WORD_DESCRIPTOR] = _NO_DESCRIPTOR if place is None else place
+        self.words[word + _WORD_OPERATION] = _PWRITE
+        self.words[word + _WORD_DESCRIPTOR] = _NO_DESCRIPTOR if place is None else place

@@ -52,7 +52,8 @@ class Block(ABC):
     def __init__(self) -> None:
         self._places: list[int | None] = []
         self._capacity = 0
-        self._words: memoryview[int] = memoryview(bytearray()).cast("I")
+        self.words: memoryview[int] = memoryview(bytearray()).cast("I")
+        """The entries, and room for more."""
         self._buffer = bytearray(_MIN_BUFFER_BYTES)
         self.length = 0
         """The bytes of the frame."""
@@ -104,10 +105,9 @@ class Block(ABC):
 
     def _grow(self, capacity: int) -> None:
         self._capacity = capacity
-        self._memory = bytearray(capacity * ENTRY_BYTES)
-        self._words = memoryview(self._memory).cast("I")
-        self.address = address_of(self._memory)
-        self._words[self._WORD_INDEX :: ENTRY_WORDS] = memoryview(array("I", range(capacity)))
+        self.words = memoryview(bytearray(capacity * ENTRY_BYTES)).cast("I")
+        self.address = address_of(self.words)
+        self.words[self._WORD_INDEX :: ENTRY_WORDS] = memoryview(array("I", range(capacity)))
         self._fill(self._WORD_LENGTH, self.length)
         self._set_address()
         for index, place in enumerate(self._places):
@@ -119,7 +119,7 @@ class Block(ABC):
         self._fill(self._WORD_ADDRESS + 1, address >> 32)
 
     def _fill(self, word: int, value: int) -> None:
-        self._words[word::ENTRY_WORDS] = memoryview(array("I", [value]) * self._capacity)
+        self.words[word::ENTRY_WORDS] = memoryview(array("I", [value]) * self._capacity)
 
     @abstractmethod
     def _write(self, index: int, place: int | None) -> None:
