@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, cast
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from fake_clock import FakeClock
 from observability.access.authorization import OriginCheck
@@ -31,7 +31,7 @@ from observability.stream.broadcast import Broadcaster, open_batches
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.lane_feed import make_lanes
 from observability.stream.state import StreamSettings, StreamState
-from ws_client import RawClient, ask, receive, reset
+from ws_client import RawClient, ask, connect, receive, reset
 
 
 class BusyFeed:

@@ -13,9 +13,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from server_process import TIMEOUT_SECONDS
+from ws_client import connect
 
 ARGUMENTS = (
     "--headless",

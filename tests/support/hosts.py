@@ -17,10 +17,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from server_process import TIMEOUT_SECONDS, Served, Server
-from ws_client import receive
+from ws_client import connect, receive
 
 WORKERS = 2
 T = TypeVar("T")

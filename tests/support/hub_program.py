@@ -64,7 +64,8 @@ class HubProgram(Served):
         return self.log_file.read_text()
 
     def wait_for_log(self, text: str) -> None:
-        wait_until(lambda: text in self.log)
+        wait_until(lambda: text in self.log or self.process.poll() is not None)
+        assert text in self.log, self.log
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from observability.access.authorization import OriginCheck
 from observability.bus import Bus
@@ -20,7 +20,7 @@ from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint
 from observability.senders.route import IngestRoutes
 from paced_log import PacedLog
-from ws_client import receive
+from ws_client import connect, receive
 
 WAIT_SECONDS = 10
 

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -23,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 # How long a test waits for what never comes. On a busy machine a server takes half a minute to start.
 TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.01
+# The variable of a server without alert rules.
+NO_RULES = {"ALERT_RULES": str(ROOT / "tests" / "support" / "no_rules.toml")}
 
 
 def free_port() -> int:
@@ -32,6 +35,11 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def long_session() -> dict[str, str]:
+    """Returns the variable of a server whose session neither began in the last hours nor ends in the next ones."""
+    return {"SESSION_START": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}"}
 
 
 def run_command(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -8,9 +8,12 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from functools import partial
+from typing import Any, Final, Self
 
+from websockets.asyncio import client as asyncio_client
 from websockets.exceptions import ConnectionClosed
+from websockets.sync import client as sync_client
 from websockets.sync.client import ClientConnection
 
 from server_process import TIMEOUT_SECONDS
@@ -27,6 +30,12 @@ HANDSHAKE_FIELDS = ("Host: localhost", "Upgrade: websocket", "Connection: Upgrad
 
 
 # -- the `websockets` package
+
+# By default it waits ten seconds for an answer, while a busy machine may need more, and takes a connection for dead in
+# which a test has read nothing for twenty.
+_PATIENT: Final[dict[str, Any]] = {"open_timeout": TIMEOUT_SECONDS, "ping_interval": None}
+connect = partial(sync_client.connect, **_PATIENT)
+connect_async = partial(asyncio_client.connect, **_PATIENT)
 
 
 def receive(connection: ClientConnection, *types: str) -> dict[str, Any]:

@@ -12,15 +12,20 @@ from typing import Any
 
 import zmq
 
+from server_process import free_port
+
 TIMEOUT_MS = 60_000
 
 
 class Publisher:
     """An XPUB socket, which sees who subscribes, or a PUSH socket."""
 
-    def __init__(self, port: int = 0, kind: str = "XPUB") -> None:
+    def __init__(self, port: int | None = None, kind: str = "XPUB") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(port), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, str(port or free_port()), kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.port = int(self._answer())
 
@@ -64,9 +69,8 @@ def _obey(port: str, kind: str) -> None:
     socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
     socket.setsockopt(zmq.SNDTIMEO, TIMEOUT_MS)
     socket.set_hwm(0)
-    socket.bind(f"tcp://127.0.0.1:{port}" if port != "0" else "tcp://127.0.0.1:*")
-    endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-    sys.stdout.write(endpoint.rpartition(":")[2] + "\n")
+    socket.bind(f"tcp://127.0.0.1:{port}")
+    sys.stdout.write(port + "\n")
     sys.stdout.flush()
     for line in sys.stdin:
         verb, argument = json.loads(line)

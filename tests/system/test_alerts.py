@@ -16,13 +16,13 @@ from urllib.error import HTTPError
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
-from hosts import post, send_alert
+from hosts import post, send_alert, wait_until
 from pages import read_pages
 from recordings import record
-from server_process import ROOT, TIMEOUT_SECONDS, Server
-from ws_client import read_to_close, receive
+from server_process import NO_RULES, ROOT, TIMEOUT_SECONDS, Server
+from ws_client import connect, read_to_close, receive
 
 StartServer = Callable[..., Server]
 
@@ -117,8 +117,12 @@ def test_an_alert_of_a_rule_lives_on_the_lane_over_rest_and_in_the_metrics(
 
 def test_rules_are_listed_with_what_they_see(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server("--alerts", rules_file(tmp_path))
-    server.next_snapshot()
-    rules = {rule["rule"]: rule for rule in server.get("/api/system/alerts/rules")["rules"]}
+
+    def listed() -> dict[str, dict[str, Any]]:
+        return {rule["rule"]: rule for rule in server.get("/api/system/alerts/rules")["rules"]}
+
+    # Rules are evaluated at their own pace.
+    rules = wait_until(lambda: found if (found := listed())["never"]["value"] is not None else None)
     assert list(rules) == ["wide", "queue", "never"]
     # A server that is late has missed ticks.
     assert rules["never"]["state"] == "quiet"
@@ -153,7 +157,7 @@ def test_a_metric_event_is_in_the_snapshot_in_the_metrics_and_in_the_rules(
 def test_the_engine_ends_its_own_alert(start_server: StartServer, tmp_path: Path) -> None:
     alert = {"type": "alert", "severity": "warning", "title": "Feed lost", "key": "feed", "ts": START_NS}
     path = record(tmp_path / "a.jsonl", alert, {**alert, "ts": START_NS + S, "state": "resolved"})
-    server = start_server("--replay", path, "--speed", "max")
+    server = start_server("--replay", path, "--speed", "max", **NO_RULES)
     server.wait_for_log("source replay has ended")
     server.next_snapshot()
     (shown,) = server.get("/api/system/alerts")["alerts"]
@@ -239,7 +243,7 @@ def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
     workers: str, start_server: StartServer, tmp_path: Path
 ) -> None:
     arguments = ("--workers", workers, "--data-dir", str(tmp_path / "data"))
-    server = start_server(*arguments)
+    server = start_server(*arguments, **NO_RULES)
     for n in range(3):
         for detail in (f"time {n}", f"time {n}, again"):
             send_alert(server, "gateway", severity="warning", detail=detail, labels={"n": str(n)})
@@ -250,7 +254,7 @@ def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
         send_alert(server, "other")
         send_alert(server, "gateway", "resolved", severity="warning")
     server.stop(signal.SIGKILL)
-    server = start_server(*arguments)
+    server = start_server(*arguments, **NO_RULES)
     found = server.get("/api/system/alerts/history")
     # The alert that was not resolved has one occurrence, however often it came.
     begun = [(each["key"], each["occurrence"], each["count"]) for each in found["occurrences"]]
@@ -270,7 +274,7 @@ def test_every_occurrence_is_listed_after_a_kill_with_what_became_of_it(
 
 
 def test_without_a_store_the_newest_occurrences_are_listed(start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(**NO_RULES)
     for state in ("raised", "resolved", "raised"):
         send_alert(server, "gateway", state)
     server.next_snapshot()

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from hosts import answer_to, post
 from observability.clients import Rest
 from server_process import Server, running
+from ws_client import connect
 
 FILL = {
     "type": "fill", "trade_id": "1", "order_id": "o1", "symbol": "X", "side": "buy", "quantity": "1", "price": "100",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from browser import browser_page
 from desk_page import resize
@@ -28,8 +28,8 @@ from observability.recorder.layout import DIRECTORY_NAME
 from observability.rest.published import RECORDED
 from recorded import every_frame
 from recorded import opened as opened_recording
-from server_process import ROOT, TIMEOUT_SECONDS, Server, run_command
-from ws_client import receive, receive_text
+from server_process import NO_RULES, ROOT, TIMEOUT_SECONDS, Server, run_command
+from ws_client import connect, receive, receive_text
 
 SECRET = "s3cret" * 4
 ORDER = {"type": "order", "order_id": "o", "symbol": "AAPL", "side": "buy", "quantity": "1", "status": "new"}
@@ -46,13 +46,13 @@ class Made:
         self.began = format_iso_ms(time.time_ns())
         server = Server(
             DATA_DIR=str(folder / "data"), LOG_DIR=str(folder / "logs"), API_TOKENS=f"write:{SECRET}",
-            SOURCES=f"nats://user:{SECRET}@127.0.0.1:1/?subjects=s",
+            SOURCES=f"nats://user:{SECRET}@127.0.0.1:1/?subjects=s", **NO_RULES,
         )  # fmt: skip
         try:
             wait_until(lambda: all(_document_now(server, name) for name in RECORDED))
             wait_until(lambda: "cannot be connected to" in str(server.get(f"/api/recordings/logs?time={MAX_NS}")))
             self.frames: dict[str, str] = {}
-            with connect(server.websocket_url, open_timeout=TIMEOUT_SECONDS) as connection:
+            with connect(server.websocket_url) as connection:
                 self._take_frame(connection)
                 # A frame with the order has the alert too.
                 for event in (ALERT, ORDER):
@@ -135,9 +135,7 @@ def test_every_tick_of_a_bundle_is_shown_as_the_bytes_that_clients_got(made: Mad
         assert (found["live"], found["recording"]) == (False, False)
         assert [trade["trade_id"] for trade in server.get("/api/trades")["trades"]] == ["t1"]
         first = min(made.frames)
-        with connect(
-            f"{server.websocket_url}?at={first}&channels=metrics,trades", open_timeout=TIMEOUT_SECONDS
-        ) as past:
+        with connect(f"{server.websocket_url}?at={first}&channels=metrics,trades") as past:
             assert receive(past, "trade")["trade_id"] == "t1"
         marks = server.get(f"/api/recordings/marks?start_time={first}&end_time={found['end_time']}")["marks"]
         assert sorted(mark["kind"] for mark in marks) == ["alert", "fill"]

@@ -16,10 +16,9 @@ from typing import Any
 
 import picows
 import pytest
-from websockets.asyncio.client import connect as connect_async
-from websockets.sync.client import connect
 
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import connect, connect_async
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 TICKS = 10

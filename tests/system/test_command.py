@@ -160,10 +160,14 @@ def test_reload_restarts_the_server_when_a_source_file_changes(tmp_path: Path, w
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
-        assert process.stdout is not None
-        assert said in process.stdout.readline()
-        changed = tmp_path / "core/observability/version.py"
-        changed.write_text(changed.read_text().replace("0.", "9."))
-        assert "observability 9." in process.stdout.readline()
-        process.terminate()
-        assert process.wait(TIMEOUT_SECONDS) == 0
+        try:
+            assert process.stdout is not None
+            assert said in process.stdout.readline()
+            changed = tmp_path / "core/observability/version.py"
+            changed.write_text(changed.read_text().replace("0.", "9."))
+            assert "observability 9." in process.stdout.readline()
+            process.terminate()
+            assert process.wait(TIMEOUT_SECONDS) == 0
+        finally:
+            # Its child ends with it.
+            process.terminate()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import urllib.request
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
-
 from hosts import post, wait_until
-from server_process import TIMEOUT_SECONDS, Server, running
+from server_process import TIMEOUT_SECONDS, Server, long_session, running
+from ws_client import connect
 
 
 def send(server: Server, *events: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def figures(server: Server) -> dict[str, Any]:
 
 def test_a_kill_at_any_step_leaves_the_figures_of_a_run_without_the_fault(tmp_path: Path) -> None:
     # The quality is that of the session, which must not end meanwhile.
-    session = {"SESSION_START": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}"}
+    session = long_session()
     with running(**session) as server:
         send(server, *RIGHT)
         right = figures(server)

@@ -21,7 +21,7 @@ import yaml
 from compose_spec import PyCompose
 
 from packaged import program
-from server_process import ROOT, TIMEOUT_SECONDS, Server
+from server_process import ROOT, TIMEOUT_SECONDS, Server, free_port
 
 StartServer = Callable[..., Server]
 
@@ -155,9 +155,7 @@ def test_a_log_file_that_was_moved_away_is_made_again(
     ("closed", "workers"), [((0,), "1"), ((1,), "1"), ((2,), "1"), ((0, 1, 2), "1"), ((0, 1, 2), "2")]
 )
 def test_a_server_serves_without_standard_streams(tmp_path: Path, closed: tuple[int, ...], workers: str) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     redirects = " ".join(f"{descriptor}>&-" for descriptor in closed)
     words = command("--port", str(port), "--workers", workers, "--data-dir", str(tmp_path))
     process = subprocess.Popen(

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.sync.client import connect
 
 import example_source
 import observability.server.worker  # noqa: F401  # knows every WebSocket endpoint
@@ -26,6 +25,7 @@ from hosts import post
 from observability.monitoring.server_figures import server_figures
 from observability.websocket.endpoint import WebSocketEndpoint
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import connect
 
 # -- fields
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from hosts import fill, post, wait_until
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import connect
 
 StartServer = Callable[..., Server]
 

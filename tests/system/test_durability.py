@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from hosts import post
-from server_process import TIMEOUT_SECONDS, Server
-from ws_client import receive
+from server_process import NO_RULES, TIMEOUT_SECONDS, Server
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 NOON_NS = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z
@@ -80,14 +79,13 @@ def test_a_trade_of_before_the_restart_is_replayed_on_the_lane(start_server: Sta
     server = start_server("--data-dir", str(tmp_path))
     send(server, fill(3))
     with connect(server.websocket_url + "?channels=trades&lane_since=0") as connection:
-        messages = [receive(connection) for _ in range(4)]
-    trades = [message for message in messages if message["type"] == "trade"]
+        trades = [receive(connection, "trade") for _ in range(3)]
     assert [trade["trade_id"] for trade in trades] == ["t1", "t2", "t3"]
     assert [trade["prev"] for trade in trades] == [0, *(trade["seq"] for trade in trades[:-1])]
 
 
 def test_an_alert_and_its_acknowledgement_survive(start_server: StartServer, tmp_path: Path) -> None:
-    server = start_server("--data-dir", str(tmp_path))
+    server = start_server("--data-dir", str(tmp_path), **NO_RULES)
     send(server, {"type": "alert", "severity": "critical", "title": "kill switch"}, fill(1))
     send(server, {"type": "alert", "severity": "warning", "title": "slow feed"})
     server.next_snapshot()
@@ -97,7 +95,7 @@ def test_an_alert_and_its_acknowledgement_survive(start_server: StartServer, tmp
     )
     urllib.request.urlopen(acknowledge, timeout=TIMEOUT_SECONDS).close()
     server.stop(signal.SIGKILL)
-    server = start_server("--data-dir", str(tmp_path))
+    server = start_server("--data-dir", str(tmp_path), **NO_RULES)
     stages = {alert["title"]: alert["state"] for alert in server.get("/api/system/alerts")["alerts"]}
     assert stages == {"kill switch": "active", "slow feed": "acknowledged"}
 
@@ -124,7 +122,7 @@ def test_a_full_disk_is_told_loudly_and_stops_nothing_and_is_made_up_for(
         server.wait_for_log("the store cannot write")
         # The stream goes on, shows what cannot be written, and says so.
         assert messages(lambda m: m["type"] == "trade" and m["trade_id"] == "t2")["durable"] is False
-        assert messages(lambda m: m["type"] == "alert")["durable"] is False
+        assert messages(lambda m: m["type"] == "alert" and m["rule"] == "store_fault")["durable"] is False
         assert messages(lambda m: m["type"] == "metrics_update" and m["strategy"]["fills"] == 2)
         (fault,) = (alert for alert in server.get("/api/system/alerts")["alerts"] if alert["rule"] == "store_fault")
         acknowledge = f"/api/system/alerts/acknowledge/{fault['alert_id']}"

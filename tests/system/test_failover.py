@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from cutting_proxy import CuttingProxy
 from hosts import fill, post, post_until_taken, trade_ids, wait_until
@@ -19,7 +18,7 @@ from hub_program import HubProgram
 from nats_server import NatsServer
 from server_process import TIMEOUT_SECONDS, Served, Server, free_port, running
 from storms import desk_kills
-from ws_client import receive
+from ws_client import connect, receive
 
 
 class Desk:
@@ -97,7 +96,7 @@ EVENTS = [
 def test_a_standby_takes_the_place_of_a_killed_hub_with_the_same_state(desk: Desk) -> None:
     first, second = desk.start_hubs()
     edge = desk.start_edge()
-    with connect(f"{edge.websocket_url}?channels=trades&lane_since=0", open_timeout=TIMEOUT_SECONDS) as lane:
+    with connect(f"{edge.websocket_url}?channels=trades&lane_since=0") as lane:
         for event in EVENTS:
             post_until_taken(edge, [event])
         before = wait_until(lambda: found if len((found := book(first))["trades"]) == 15 else None)

@@ -14,7 +14,7 @@ import pytest
 
 from certified import FIRST, SECOND
 from exchange import Exchange, Session
-from server_process import POLL_SECONDS, ROOT, TIMEOUT_SECONDS, Server, run_command
+from server_process import POLL_SECONDS, ROOT, TIMEOUT_SECONDS, Server, free_port, run_command
 
 DATA = ROOT / "../shared/data"
 RECORDED = [DATA / "binance_spot" / name for name in ("btcusdt_20240808.gz", "ethusdt_20240808_nodepth.gz")]
@@ -87,7 +87,7 @@ def test_a_recorded_market_played_by_a_venue_ends_where_the_referee_does(start_s
 def test_a_venue_that_dies_is_connected_to_again_and_the_loss_is_counted(
     start_server: StartServer,
 ) -> None:
-    exchange = Exchange("binance", {"BTCUSDT"})
+    exchange = Exchange("binance", {"BTCUSDT"}, port=free_port())
     try:
         server = start_server("--source", f"binance:BTCUSDT?url={exchange.url}")
         exchange.next_session().send(trade(1))

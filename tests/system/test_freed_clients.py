@@ -13,13 +13,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 import cycle_finder
 from certified import FIRST, trusting
 from hosts import post, wait_until
 from server_process import TIMEOUT_SECONDS, Server
-from ws_client import CLOSE, TEXT, RawClient, ask, frame, open_socket, receive, reset
+from ws_client import CLOSE, TEXT, RawClient, ask, connect, frame, open_socket, receive, reset
 
 # What a connection is made of.
 OURS = re.compile(
@@ -209,7 +208,7 @@ def test_a_client_that_has_gone_leaves_no_cycle_under_tls(tls_server: Server, en
 
     def visit() -> None:
         if ends == "properly":
-            with connect(f"wss://localhost:{port}/ws/metrics", ssl=context, open_timeout=TIMEOUT_SECONDS) as client:
+            with connect(f"wss://localhost:{port}/ws/metrics", ssl=context) as client:
                 receive(client, "metrics_update")
             return
         sock = open_socket(port)

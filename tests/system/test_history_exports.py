@@ -15,12 +15,11 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
-from websockets.sync.client import connect
 
 from exported import table
 from observability.clients.rest import Rest, RestError
 from server_process import TIMEOUT_SECONDS, Server
-from ws_client import receive
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 from websockets.typing import Origin
 
 from server_process import TIMEOUT_SECONDS, Server
-from ws_client import read_to_close, receive, receive_pong
+from ws_client import connect, read_to_close, receive, receive_pong
 
 StartServer = Callable[..., Server]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
 
 from cutting_proxy import CuttingProxy
 from observability.clients import Sender
 from server_process import ROOT, TIMEOUT_SECONDS, Server
+from ws_client import connect_async
 
 StartServer = Callable[..., Server]
 
@@ -65,7 +65,7 @@ def test_snapshots_are_the_servers_over_cut_and_stalled_connections(
     reference: dict[int, Any] = {}
 
     async def record(url: str) -> None:
-        async with connect(url, max_size=None) as connection:
+        async with connect_async(url, max_size=None) as connection:
             async for data in connection:
                 message = json.loads(data)
                 if message["type"] == "metrics_update":

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hosts import answer_to, post
-from server_process import Server, running
+from hosts import answer_to, post, wait_until
+from server_process import NO_RULES, Server, running
 
 
 def fill(number: int, symbol: str, side: str = "buy", **fields: object) -> dict[str, object]:
@@ -31,11 +31,12 @@ def send(server: Server, *events: object) -> dict[str, Any]:
 
 def wait_for_health(server: Server, reason: str | None) -> None:
     """Waits until `reason` degrades the health; with None, until no loss does."""
-    for _ in range(100):
+
+    def is_so() -> bool:
         reasons = server.next_snapshot()["system"]["health_reasons"]
-        if (reason in reasons) if reason else not any("lost" in each or "refused" in each for each in reasons):
-            return
-    raise AssertionError(f"{reason!r} never came: {reasons}")
+        return reason in reasons if reason else not any("lost" in each or "refused" in each for each in reasons)
+
+    wait_until(is_so)
 
 
 def alert_of(server: Server, name: str) -> dict[str, Any]:
@@ -127,14 +128,14 @@ def test_both_sides_of_a_trade_and_several_orders_on_one_side_may_be_ours(tmp_pa
 
 
 def test_a_conflict_is_rejected_and_the_health_is_not_healthy_over_it(tmp_path: Path) -> None:
-    with running("--data-dir", str(tmp_path)) as server:
+    with running("--data-dir", str(tmp_path), **NO_RULES) as server:
         answer = send(server, fill(1, "A"), fill(1, "A", quantity="11"))
         assert (answer["accepted"], answer["rejected"][0]["index"]) == (1, 1)
         assert "conflict" in answer["rejected"][0]["error"]
         wait_for_health(server, "Fills are lost: other content under a known key")
         assert alert_of(server, "conflicting_fills")["severity"] == "critical"
         assert server.next_snapshot()["system"]["health"] != "healthy"
-    with running("--data-dir", str(tmp_path)) as server:
+    with running("--data-dir", str(tmp_path), **NO_RULES) as server:
         wait_for_health(server, "Fills are lost: other content under a known key")
         (alert,) = server.get("/api/system/alerts")["alerts"]
         assert (alert["key"], alert["count"]) == ("observability/conflicting_fills", 1)

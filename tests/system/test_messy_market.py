@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from hosts import answer_to
 from recordings import record
-from server_process import Server
-from ws_client import receive
+from server_process import Server, long_session
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 
@@ -81,7 +80,7 @@ def test_prints_do_not_keep_a_dead_quote_alive(start_server: StartServer) -> Non
 
 
 def test_the_newest_by_time_stands_whatever_comes_late(start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(**long_session())
     now = time.time_ns()
     post(server, fill("X", "109.4"), trade("X", 109.4, ts=now), quote("Y", 100.0, 101.0, ts=now))
     post(server, trade("X", 114.62, 125_984, ts=now - 3 * MINUTE), quote("Y", 90.0, 91.0, ts=now - 4 * S))
@@ -102,7 +101,7 @@ def test_one_event_dated_ahead_costs_itself_and_not_the_next_hour(start_server: 
     assert (shown["last_price"], shown["bid"], shown["ahead"], shown["clock_offset_ms"]) == (92.0, 91.0, 2, None)
     assert bars(server, "X")[:3] == [(94.0, 2.0), (93.0, 2.0), (92.0, 2.0)]
     assert server.get("/api/system/stats")["late_prints"] == 0
-    assert sum("cannot be right" in line for line in server.log) == 2
+    assert sum("cannot be right" in line for line in server.stop()) == 2
 
 
 ORDER = {"type": "order", "order_id": "o", "symbol": "X", "side": "buy", "quantity": "1", "status": "new"}
@@ -113,8 +112,9 @@ def test_one_event_dated_ahead_raises_an_alert(start_server: StartServer, event:
     server = start_server()
     with connect(f"{server.websocket_url}?channels=alerts&lane_since=0") as lane:
         post(server, {**event, "ts": time.time_ns() + 6 * S})
-        assert receive(lane, "alert")["title"] == "Events are dated ahead of their arrival"
-    assert sum("cannot be right" in line for line in server.log) == 1
+        while receive(lane, "alert")["title"] != "Events are dated ahead of their arrival":
+            pass
+    assert sum("cannot be right" in line for line in server.stop()) == 1
 
 
 def test_a_print_sent_again_counts_once_and_is_told_as_a_duplicate(start_server: StartServer) -> None:
@@ -214,7 +214,8 @@ def test_several_venues_make_one_best_over_a_restart(start_server: StartServer, 
 
 
 def test_busted_and_corrected_prints_count_right_over_a_restart(start_server: StartServer, tmp_path: Path) -> None:
-    server = start_server("--data-dir", str(tmp_path))
+    session = long_session()
+    server = start_server("--data-dir", str(tmp_path), **session)
     minute = time.time_ns() // MINUTE * MINUTE - 2 * MINUTE
     prints = [(1, 100.0, 2.0), (2, 999.0, 5.0), (3, 10.0, 1.0), (4, 102.0, 1.0)]
     post(server, *(trade("X", price, size, trade_id=number, ts=minute + number) for number, price, size in prints))
@@ -232,7 +233,7 @@ def test_busted_and_corrected_prints_count_right_over_a_restart(start_server: St
     assert effects == ["applied", "applied"]
     assert bars(server, "X") == [(102.0, 6.0)]
     server.stop()
-    server = start_server("--data-dir", str(tmp_path))
+    server = start_server("--data-dir", str(tmp_path), **session)
     assert is_right(symbols(server)["X"])
     assert bars(server, "X") == [(102.0, 6.0)]
     assert post(server, trade("X", 999.0, 5.0, trade_id=2, ts=minute + 2))["duplicates"] == 1

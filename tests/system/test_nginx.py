@@ -19,12 +19,11 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from event_reader import event_stream
 from server_process import ROOT, TIMEOUT_SECONDS, Server
-from ws_client import read_to_close, receive, receive_pong
+from ws_client import connect, read_to_close, receive, receive_pong
 
 StartServer = Callable[..., Server]
 

@@ -20,14 +20,13 @@ from urllib.error import URLError
 from urllib.parse import parse_qs
 
 import pytest
-from websockets.sync.client import connect
 
 from alertmanager_server import alertmanager, needs_alertmanager
 from hosts import post, send_alert, wait_until
 from http_sink import Posted, Sink, sink
 from observability.clocks.timestamps import NS_PER_S, parse_iso_ns
 from server_process import Server, free_port, run_command
-from ws_client import receive
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 

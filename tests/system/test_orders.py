@@ -15,12 +15,11 @@ from urllib.error import HTTPError
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
-from websockets.sync.client import connect
 
 from hosts import post, wait_until
 from observability.clients import Rest
 from server_process import Server
-from ws_client import receive
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 NOON = 1_767_268_800_000_000_000  # 2026-01-01T12:00:00Z

@@ -11,11 +11,11 @@ from typing import Literal
 
 import orjson
 import pytest
-from websockets.asyncio.client import connect
 
 from cutting_proxy import CuttingProxy
 from observability.clients import Sender, Stream
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import connect_async
 
 StartServer = Callable[..., Server]
 
@@ -26,7 +26,7 @@ FAST = {"METRIC_COLLECTION_INTERVAL": "0.02", "WS_RATE_LIMIT": "0"}
 
 async def record(url: str, into: dict[tuple[str, int], bytes]) -> None:
     """Keeps what another client gets of the same view, on a connection that nobody disturbs."""
-    async with connect(url, max_size=None) as connection:
+    async with connect_async(url, max_size=None) as connection:
         async for data in connection:
             message = orjson.loads(data)
             if message["type"] == "metrics_update":

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 import busy_session
 from hosts import answer_to, post
 from schema_checker import Checker
 from server_process import TIMEOUT_SECONDS, Server, running
+from ws_client import connect
 
 Document = dict[str, Any]
 # Operations that answer with a description, which is checked as what it is.

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
 from hosts import post
 from recordings import record
 from server_process import TIMEOUT_SECONDS, Server
+from ws_client import connect
 
 StartServer = Callable[..., Server]
 

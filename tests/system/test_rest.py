@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from hosts import wait_until
-from server_process import ROOT, TIMEOUT_SECONDS, Server
+from server_process import NO_RULES, ROOT, TIMEOUT_SECONDS, Server
 
 StartServer = Callable[..., Server]
 
@@ -316,7 +316,7 @@ def test_a_page_of_an_allowed_origin_may_read(demo_server: Server) -> None:
 
 
 def test_recent_logs_are_newest_first_and_limited(start_server: StartServer) -> None:
-    server = start_server(API_TOKENS="write:short")  # logs a warning
+    server = start_server(API_TOKENS="write:short", **NO_RULES)  # logs a warning
     document = server.get("/api/system/logs/recent?level=warning&limit=1")
     assert document["count"] == 1
     assert document["logs"][0]["level"] == "WARNING"

@@ -18,12 +18,11 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from certified import CERTIFICATES, FIRST, SECOND, trusting
-from server_process import ROOT, TIMEOUT_SECONDS, Server
-from ws_client import receive, receive_pong
+from server_process import NO_RULES, ROOT, TIMEOUT_SECONDS, Server
+from ws_client import connect, receive, receive_pong
 
 StartServer = Callable[..., Server]
 
@@ -196,7 +195,7 @@ def test_one_address_gets_so_many_websockets_until_one_leaves(start_server: Star
 
 @pytest.fixture
 def tls_server(start_server: StartServer, pair: tuple[Path, Path]) -> Server:
-    return start_server("--demo", "--tls-cert", str(pair[0]), "--tls-key", str(pair[1]))
+    return start_server("--demo", "--tls-cert", str(pair[0]), "--tls-key", str(pair[1]), **NO_RULES)
 
 
 def handshake(server: Server, context: ssl.SSLContext) -> ssl.SSLSocket:

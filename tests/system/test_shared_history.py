@@ -11,11 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
-
 from hosts import WORKERS, exposed, is_ready, peers_on_every_worker, post, processes, stopped_hub, wait_until
 from server_process import Server
-from ws_client import receive
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from documents import document
 from hosts import fill, post, post_until_taken, send_alert, wait_until
 from nats_server import NatsServer
 from schema_checker import Checker
 from server_process import TIMEOUT_SECONDS, Server
-from ws_client import receive
+from ws_client import connect, receive
 
 SITES = ("london", "tokyo")
 SUMS = ("total_pnl", "realized_pnl", "fees", "gross_exposure", "net_exposure")
@@ -70,7 +70,7 @@ def active_alerts(aggregator: Server) -> list[tuple[str, str | None]]:
 
 
 def client(server: Server, query: str = "") -> ClientConnection:
-    return connect(f"{server.websocket_url}{query}", open_timeout=TIMEOUT_SECONDS)
+    return connect(f"{server.websocket_url}{query}")
 
 
 def snapshot_in_which(connection: ClientConnection, sites: dict[str, str], fills: int | None = None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_lines_before_the_cursor_are_not_read_again_after_an_orderly_stop(
     server = start_server(*arguments, PYTHONPATH=path)
     file.append(fill(2))
     wait_until(lambda: trade_ids(server) == ["t2", "t1"])
-    assert source_of(server)["messages"] == 1
+    wait_until(lambda: source_of(server)["messages"] == 1)
     assert server.next_snapshot()["market_data"]["A"]["trades"] == 1
 
 

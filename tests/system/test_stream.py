@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import (
@@ -25,6 +25,7 @@ from ws_client import (
     TEXT,
     RawClient,
     ask,
+    connect,
     frame,
     handshake,
     open_socket,
@@ -43,7 +44,7 @@ EVERYTHING = "/ws/metrics?channels=metrics"
 
 @contextmanager
 def client(server: Server, path: str = "/ws/metrics", **options: Any) -> Iterator[ClientConnection]:
-    with connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=TIMEOUT_SECONDS, **options) as connection:
+    with connect(f"ws://127.0.0.1:{server.port}{path}", **options) as connection:
         yield connection
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from hosts import exposed, post, wait_until
 from observability.events import MAX_SYMBOL_LENGTH
 from recordings import record
-from server_process import TIMEOUT_SECONDS, Server
-from ws_client import TEXT, RawClient, ask, frame, read_to_close, receive, receive_deltas, receive_snapshots
+from server_process import NO_RULES, TIMEOUT_SECONDS, Server
+from ws_client import TEXT, RawClient, ask, connect, frame, read_to_close, receive, receive_deltas, receive_snapshots
 
 StartServer = Callable[..., Server]
 
@@ -33,7 +33,7 @@ START_NS = 1_700_000_000_000_000_000
 
 @contextmanager
 def client(server: Server, query: str = "") -> Iterator[ClientConnection]:
-    with connect(f"{server.websocket_url}{query}", open_timeout=TIMEOUT_SECONDS) as connection:
+    with connect(f"{server.websocket_url}{query}") as connection:
         yield connection
 
 
@@ -257,7 +257,7 @@ def test_a_reader_too_slow_for_a_lane_is_closed_with_1013(start_server: StartSer
 
 def test_an_alert_is_sent_when_it_is_raised_and_when_acknowledged(start_server: StartServer, tmp_path: Path) -> None:
     alert = {"type": "alert", "severity": "critical", "title": "Feed lost", "key": "feed", "ts": START_NS}
-    server = start_server("--replay", record(tmp_path / "alerts.jsonl", alert), "--speed", "max")
+    server = start_server("--replay", record(tmp_path / "alerts.jsonl", alert), "--speed", "max", **NO_RULES)
     server.wait_for_log("source replay has ended")
     with client(server, "?channels=alerts&lane_since=0") as connection:
         raised = receive(connection, "alert")

@@ -18,10 +18,9 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from server_process import TIMEOUT_SECONDS, Server
-from ws_client import receive
+from ws_client import connect, receive
 
 StartServer = Callable[..., Server]
 DATABASE = "observability.db"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
 
 from hosts import (
     WORKERS,
@@ -29,8 +28,8 @@ from hosts import (
     stopped_hub,
     wait_until,
 )
-from server_process import TIMEOUT_SECONDS, Server
-from ws_client import read_to_close, receive, receive_snapshots
+from server_process import TIMEOUT_SECONDS, Server, free_port
+from ws_client import connect, read_to_close, receive, receive_snapshots
 
 StartServer = Callable[..., Server]
 
@@ -51,7 +50,7 @@ def test_clients_of_a_dead_worker_resume_without_a_gap_at_another(start_server: 
         # A client that has missed nothing gets the newest snapshot once more.
         assert next(snapshots)["seq"] in (last, last + 1)
         assert len(list(snapshots)) == 4
-    wait_until(lambda: server.get("/health/ready")["status"] == "ready")
+    wait_until(lambda: is_ready(server))
     assert worker not in {process["pid"] for process in processes(server).values()}
 
 
@@ -198,7 +197,7 @@ def test_the_host_is_not_ready_while_the_hub_does_not_answer(start_server: Start
 
 
 def test_no_process_survives_the_supervisor_and_the_port_is_free(start_server: StartServer) -> None:
-    server = start_server("--demo", "--workers", str(WORKERS))
+    server = start_server("--demo", "--workers", str(WORKERS), "--port", str(free_port()))
     left = children(server.process.pid)
     assert len(left) == 1 + WORKERS
     server.process.kill()
@@ -261,4 +260,4 @@ def test_sighup_replaces_workers_one_by_one_without_refusing_connections(start_s
         pids = {process["pid"] for process in processes(server).values()}
     assert pids & before == {processes(server)["hub"]["pid"]}
     wait_until(lambda: len(children(server.process.pid)) == 1 + WORKERS)
-    assert is_ready(server)
+    wait_until(lambda: is_ready(server))

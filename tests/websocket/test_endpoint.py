@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 from websockets.typing import Origin
 
 from observability.access.authorization import OriginCheck
@@ -21,7 +21,7 @@ from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.websocket.connection import MAX_REFUSED_MESSAGES, WebSocketConnection
 from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoClient, EchoEndpoint
-from ws_client import CLOSE, PING, RawClient, handshake, read_to_close
+from ws_client import CLOSE, PING, RawClient, connect, handshake, read_to_close
 
 WAIT_SECONDS = 10
 

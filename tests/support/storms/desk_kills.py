@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from cutting_proxy import CuttingProxy
@@ -29,6 +28,7 @@ from nats_server import NatsServer
 from pages import read_pages
 from server_process import POLL_SECONDS, TIMEOUT_SECONDS, Server
 from storms.desk_history import ClientHistory, History, faults_of
+from ws_client import connect_async
 
 SENDERS = 3
 EDGES = 2
@@ -125,7 +125,7 @@ class Traffic:
     async def _messages(self, edge: Server, query: Callable[[], str]) -> Any:
         while True:
             with contextlib.suppress(OSError, WebSocketException, TimeoutError):
-                async with connect(f"{edge.websocket_url}{query()}") as client:
+                async with connect_async(f"{edge.websocket_url}{query()}") as client:
                     async for text in client:
                         if text != "pong":
                             yield json.loads(text)
