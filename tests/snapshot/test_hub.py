@@ -67,6 +67,22 @@ def test_the_first_frame_exists_once_the_hub_has_started() -> None:
     run(main())
 
 
+def test_a_listener_that_fails_leaves_the_frame_to_the_others() -> None:
+    async def main() -> None:
+        hub = make_hub()
+
+        def fail(frame: Frame) -> None:
+            raise ValueError(frame.seq)
+
+        hub.add_frame_listener(fail)
+        await hub.start()
+        assert (await next_frame(hub))["seq"] == 2
+        assert hub.counters.total("listener_errors_total") == 2
+        await hub.stop()
+
+    run(main())
+
+
 def test_every_frame_is_encoded_once() -> None:
     async def main() -> None:
         hub = make_hub()

@@ -126,3 +126,18 @@ def test_a_slow_document_is_computed_once_per_second() -> None:
     assert document() == 1
     clock.now_ns += 1
     assert document() == 2
+
+
+def test_a_document_that_cannot_be_made_leaves_the_others_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> Any:
+        raise ValueError("a fault")
+
+    ticks = Ticks(broken=fail, read=Made(), unread=Made(), needed_too=fail)
+    shared = [ticks.next().to_share(always=("read", "needed_too")) for _ in range(3)]
+    assert [each.by_name["read"] for each in shared] == [stamped(n, seq=n) for n in (1, 2, 3)]
+    assert [each.by_name["broken"] for each in shared] == [each.by_name["needed_too"] for each in shared] == [None] * 3
+    # The one that fails does not keep its turn.
+    assert shared[1].by_name["unread"] == stamped(1, seq=2)
+    assert [record.args for record in caplog.records] == [("broken",), ("needed_too",)]
+    with pytest.raises(ValueError, match="a fault"):
+        ticks.next()["broken"]

@@ -18,6 +18,7 @@ from observability.errors import CapacityError, EventError, EventRefused
 from observability.events import MAX_SYMBOL_LENGTH, Bust, Correct, Event, Print, Quote, Split, event_time_ns
 from observability.history.history import History
 from observability.instruments.table import InstrumentTable
+from observability.listeners import Listeners
 from observability.metrics.arithmetic.decimals import to_float_or_none
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.arithmetic.splits import Ratio
@@ -120,7 +121,7 @@ class MarketDataCollector(BusCollector):
         """Prints that had been delivered before."""
         self.dated_ahead = 0
         """Quotes and prints of this process's life that were dated ahead of their arrival."""
-        self._bar_listeners: list[Callable[[str, Bar], None]] = []
+        self._bar_listeners: Listeners[str, Bar] = Listeners("a bar")
         self._symbol_listeners: list[Callable[[str], None]] = []
 
     @property
@@ -145,7 +146,7 @@ class MarketDataCollector(BusCollector):
     def add_bar_listener(self, listener: Callable[[str, Bar], None]) -> None:
         """Calls `listener` with a symbol and its 1-minute bar when the bar is finished, and again when it is amended:
         on a tick, or with a print that would otherwise drop the bar unpublished."""
-        self._bar_listeners.append(listener)
+        self._bar_listeners.add(listener)
 
     def add_correction_listener(self, listener: Callable[[PrintChange, dict[str, Any]], None]) -> None:
         """Calls `listener` with each correction of a print that has waited, and its effect, once it waits no more."""
@@ -516,8 +517,7 @@ class MarketDataCollector(BusCollector):
             self._note_change(tracked)
 
     def _publish_bar(self, symbol: str, bar: Bar) -> None:
-        for listener in self._bar_listeners:
-            listener(symbol, bar)
+        self._bar_listeners.call(symbol, bar)
 
     def _update(self, now_ns: int) -> None:
         """Refreshes the symbols that have an input or are due; the others stay what they are, at no cost."""

@@ -14,6 +14,7 @@ from observability.bus import Bus
 from observability.clocks.clock import Clock, EventClock
 from observability.clocks.timers import Ticker, beat_timer
 from observability.clocks.timestamps import NS_PER_MS
+from observability.listeners import ERRORS, Listeners
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
 from observability.snapshot.frames import Frame, FrameRing, Stamp
@@ -67,7 +68,7 @@ class Hub:
         """Name and error of each source that failed, newest last."""
         self._host_clock = host_clock
         self._interval_seconds = interval_seconds
-        self._frame_listeners: list[Callable[[Frame], None]] = []
+        self._frame_listeners: Listeners[Frame] = Listeners("a frame", counters.counter(*ERRORS))
         self._source_tasks: list[asyncio.Task[None]] = []
         self._tick_duration = counters.histogram(
             "tick_duration_seconds", "Time from the beginning of a tick to its published frame"
@@ -76,7 +77,7 @@ class Hub:
 
     def add_frame_listener(self, listener: Callable[[Frame], None]) -> None:
         """Calls `listener` with each new frame, within the tick."""
-        self._frame_listeners.append(listener)
+        self._frame_listeners.add(listener)
 
     async def start_collectors(self) -> None:
         """Starts the collectors. The state of an earlier hub may be restored between this and `start`."""
@@ -144,8 +145,7 @@ class Hub:
         self._snapshot_bytes.set(payload.size)
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns
         self._tick_duration.record(self.last_tick_ns)
-        for listener in self._frame_listeners:
-            listener(frame)
+        self._frame_listeners.call(frame)
 
     def documents_to_share(self, always: Collection[str]) -> SharedDocuments:
         """Returns the newest documents for other processes; those in `always` are current."""

@@ -8,6 +8,7 @@ for any other. In case the hub does not answer, a copy of each of the others is 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,8 @@ from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_S
 from observability.encoding import encode_json
 from observability.snapshot.frames import Stamp
+
+logger = logging.getLogger(__name__)
 
 Document = Callable[[], Any]
 """Returns the content of one REST document as of now. An object that is returned again is not encoded again, so it must
@@ -77,6 +80,7 @@ class OnDemandDocuments:
         self.copies: dict[str, tuple[int, bytes | None]] = {}
         """A body by name, with the count at which it was copied."""
         self._copies_made = 0
+        self._reported: set[str] = set()
 
     def of_tick(self, stamp: Stamp) -> TickDocuments:
         """Returns the documents of a new tick, none of which is encoded yet."""
@@ -97,6 +101,12 @@ class OnDemandDocuments:
         stamped = _stamped(body, stamp) if isinstance(document, dict) else body
         self._encoded[name] = _Encoded(document, body, stamp, stamped)
         return stamped
+
+    def report(self, name: str) -> None:
+        """Logs the exception that is being handled, unless one of this document was logged before."""
+        if name not in self._reported:
+            self._reported.add(name)
+            logger.exception("the document %s cannot be made; further failures of it are not logged", name)
 
     def count_copy(self) -> int:
         self._copies_made += 1
@@ -144,9 +154,19 @@ class TickDocuments(Mapping[str, bytes]):
         copies = self._documents.copies
         if others:
             due = min(others, key=lambda name: copies.get(name, _NO_COPY)[0])
-            copies[due] = self._documents.count_copy(), self._body(due)
-        by_name = {name: self._body(name) if name in current else copies.get(name, _NO_COPY)[1] for name in self}
+            copies[due] = self._documents.count_copy(), self._body_or_none(due)
+        by_name = {
+            name: self._body_or_none(name) if name in current else copies.get(name, _NO_COPY)[1] for name in self
+        }
         return SharedDocuments(by_name, tuple(others))
+
+    def _body_or_none(self, name: str) -> bytes | None:
+        """Returns a document; None if it cannot be made, which is logged once."""
+        try:
+            return self._body(name)
+        except Exception:
+            self._documents.report(name)
+            return None
 
     def _body(self, name: str) -> bytes:
         body = self._bodies.get(name)

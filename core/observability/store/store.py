@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from observability.clocks.clock import Clock, HostClock
+from observability.listeners import Listeners
 from observability.memory.counters import Counters
 from observability.store.file import (
     DATABASE_NAME,
@@ -40,7 +41,6 @@ STOP_MARGIN_SECONDS: Final = 2.0
 
 CommitListener = Callable[[int], None]
 FaultListener = Callable[[str | None], None]
-T = TypeVar("T")
 
 
 class Store:
@@ -73,8 +73,8 @@ class Store:
         self._unit: list[PendingRow] | None = None
         self._waiting: dict[int, set[asyncio.Future[bool]]] = {}
         self._waiting_positions: list[int] = []
-        self._commit_listeners: list[CommitListener] = []
-        self._fault_listeners: list[FaultListener] = []
+        self._commit_listeners: Listeners[int] = Listeners("a commit")
+        self._fault_listeners: Listeners[str | None] = Listeners("a fault of the store")
         self._queue_rows = counters.gauge("store_queue_rows", "Rows that wait for the disk")
         self._lost_rows = counters.counter("store_rows_lost_total", "Rows dropped because too many were waiting")
         self._writer = StoreWriter(
@@ -219,11 +219,11 @@ class Store:
 
     def add_commit_listener(self, listener: CommitListener) -> None:
         """Calls `listener` with `durable_position` after each commit."""
-        self._commit_listeners.append(listener)
+        self._commit_listeners.add(listener)
 
     def add_fault_listener(self, listener: FaultListener) -> None:
         """Calls `listener` with the reason when writing begins to fail, and with None when it works again."""
-        self._fault_listeners.append(listener)
+        self._fault_listeners.add(listener)
 
     async def stop(self) -> None:
         """Writes the queued rows, in bounded time, and closes the file."""
@@ -268,11 +268,11 @@ class Store:
         while positions and positions[0] <= position:
             for waiter in self._waiting.pop(heappop(positions)):
                 _end(waiter, True)
-        _call(self._commit_listeners, position)
+        self._commit_listeners.call(position)
 
     def _on_faulted(self, fault: str | None) -> None:
         self.fault = fault
-        _call(self._fault_listeners, fault)
+        self._fault_listeners.call(fault)
 
     def _on_ended(self) -> None:
         assert self._ended is not None
@@ -291,12 +291,3 @@ class Store:
 def _end(waiter: asyncio.Future[bool], is_durable: bool) -> None:
     if not waiter.done():
         waiter.set_result(is_durable)
-
-
-def _call(listeners: Sequence[Callable[[T], None]], news: T) -> None:
-    """Calls each listener; an exception from one is logged and does not affect the others."""
-    for listener in listeners:
-        try:
-            listener(news)
-        except Exception:
-            logger.exception("a listener of the store failed")

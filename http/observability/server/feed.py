@@ -10,6 +10,7 @@ from functools import partial
 from observability.clocks.clock import Clock
 from observability.errors import HubUnavailable
 from observability.http11.refusals import Unavailable
+from observability.listeners import ERRORS, Listeners
 from observability.memory.counters import Counters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import SharedMapping
@@ -60,13 +61,13 @@ class SharedFeed:
         self.lost = counters.counter("shared_records_lost_total", "Records overwritten before this worker copied them")
         self._wakeup = wakeup
         self._followers = [_LaneFollower(log, self.lanes[name]) for name, log in mapping.lanes().items()]
-        self._listeners: list[Callable[[Frame], None]] = []
+        self._listeners: Listeners[Frame] = Listeners("a frame", counters.counter(*ERRORS))
         self._has_frame = asyncio.Event()
         self._lost_before = 0
 
     def add_frame_listener(self, listener: Callable[[Frame], None]) -> None:
         """Calls `listener` with each new frame."""
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Reads what has been published so far, then whatever the hub wakes this worker for."""
@@ -96,8 +97,7 @@ class SharedFeed:
         if lost > self._lost_before:
             self.lost.add(lost - self._lost_before)
             self._lost_before = lost
-        for listener in self._listeners:
-            listener(frame)
+        self._listeners.call(frame)
 
     def _on_wake(self) -> None:
         self._wakeup.drain()

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from observability.clocks.clock import HostClock
 from observability.clocks.timers import Periodic
 from observability.config.config import Config
+from observability.listeners import ERRORS, Listeners
 from observability.memory.counters import HostCounters
 from observability.memory.entry_log import EntryLog
 from observability.memory.mapping import ProcessState
@@ -61,7 +62,7 @@ class WorkerGateway:
         self._workers = mapping.workers
         self._worker_counters = [worker.counters() for worker in mapping.workers]
         self._sent_seqs = [worker.sent_seq for worker in mapping.workers]
-        self._sent_listeners: list[SentListener] = []
+        self._sent_listeners: Listeners[Frame, int] = Listeners("a frame that was sent", counters.counter(*ERRORS))
         self._documents_to_share = hub.documents_to_share
         self._writer = FrameWriter(
             mapping, hub.frames.epoch, hub.event_clock, counters, read_by_workers=READ_BY_WORKERS
@@ -117,8 +118,7 @@ class WorkerGateway:
                 if seq:
                     duration_ns = worker.sent_ns
                     self.fanout.record(duration_ns)
-                    for listener in self._sent_listeners:
-                        listener(frame, duration_ns)
+                    self._sent_listeners.call(frame, duration_ns)
 
     def send_frame(self, frame: Frame) -> None:
         """Publishes a frame, and wakes every worker."""
@@ -130,7 +130,7 @@ class WorkerGateway:
         self._context.wake_workers()
 
     def add_sent_listener(self, listener: SentListener) -> None:
-        self._sent_listeners.append(listener)
+        self._sent_listeners.add(listener)
 
     # -- the clients of all workers
 

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from observability.clocks.clock import Clock
 from observability.clocks.timestamps import NS_PER_MS
 from observability.errors import ConfigError
+from observability.listeners import ERRORS, Listeners
 from observability.memory.counters import Counters
 from observability.metrics.arithmetic.histogram import DurationHistogram
 from observability.snapshot.frames import Frame
@@ -99,7 +100,7 @@ class Broadcaster:
         self._duration = counters.histogram(
             "websocket_send_duration_seconds", "From the tick to the last byte handed to the kernel, per snapshot"
         )
-        self._sent_listeners: list[Callable[[Frame, int], None]] = []
+        self._sent_listeners: Listeners[Frame, int] = Listeners("a frame that was sent", counters.counter(*ERRORS))
         self._cohorts: dict[CohortKey, Cohort[Receiver]] = {}
         self._others: dict[Receiver, None] = {}
         # Of the frame that is being sent, in this order: subscribers on their own, those first that did not get the one
@@ -122,7 +123,7 @@ class Broadcaster:
 
     def add_sent_listener(self, listener: Callable[[Frame, int], None]) -> None:
         """Calls `listener` with each frame that has been sent to every client, and the nanoseconds since its tick."""
-        self._sent_listeners.append(listener)
+        self._sent_listeners.add(listener)
 
     def add(self, client: Receiver) -> None:
         """Adds a subscriber that has got the newest frame, or has it due."""
@@ -274,8 +275,7 @@ class Broadcaster:
             duration_ns = self._clock.mono_ns() - frame.mono_ns
             self._duration.record(duration_ns)
             self.fanout.record(duration_ns)
-            for listener in self._sent_listeners:
-                listener(frame, duration_ns)
+            self._sent_listeners.call(frame, duration_ns)
 
     def _skip_rest(self) -> tuple[dict[Receiver, None], dict[Cohort[Receiver], int]]:
         """Skips the frame for everyone that still waits for it. Returns the subscribers on their own that skip it, and

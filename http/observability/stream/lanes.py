@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from observability.encoding import encode_json
+from observability.listeners import Listeners
 from observability.metrics.durability.journal import Document
 
 ENTRIES_KEPT: Final = 10_000
@@ -82,7 +83,7 @@ class Lane:
         """The sequence number of the newest entry."""
         self.end = 0
         """The position after the newest entry."""
-        self._listeners: list[Callable[[Entry], None]] = []
+        self._listeners: Listeners[Entry] = Listeners(f"an entry of the lane {name}")
         self._ring: list[Entry | None] = [None] * capacity
         self._first = 0
         self._type = encode_json(name)
@@ -100,7 +101,7 @@ class Lane:
 
     def add_entry_listener(self, listener: Callable[[Entry], None]) -> None:
         """Calls `listener` with each entry that is appended."""
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def append(self, entry: Entry) -> None:
         """Appends an entry, whose sequence number is above all earlier ones."""
@@ -108,8 +109,7 @@ class Lane:
         self._ring[self.end % len(self._ring)] = entry
         self.seq = entry.seq
         self.end += 1
-        for listener in self._listeners:
-            listener(entry)
+        self._listeners.call(entry)
 
     def lose_older(self) -> None:
         """Records that entries are missing at the end; readers that have not read everything before have lost some."""

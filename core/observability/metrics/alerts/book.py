@@ -22,6 +22,7 @@ import msgspec
 from observability.clocks.timestamps import format_iso_ms, iso_or_none, parse_iso_ns
 from observability.errors import CheckpointError, EventError
 from observability.events import Alert, Severity, event_time_ns
+from observability.listeners import Listeners
 
 logger = logging.getLogger(__name__)
 
@@ -177,12 +178,12 @@ class AlertBook:
         self._max_alerts = max_alerts
         # In the order in which their occurrences began.
         self._alerts: dict[str, AlertState] = {}
-        self._listeners: list[TransitionListener] = []
+        self._listeners: Listeners[AlertState, Action] = Listeners("a transition of an alert")
 
     def add_transition_listener(self, listener: TransitionListener) -> None:
         """Calls `listener` at once with each alert that was raised, acknowledged or resolved. The state keeps changing,
         so a listener copies what it keeps."""
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def note(self, event: Alert) -> None:
         """Applies one event of the engine. It makes an acknowledged or resolved alert active again; an acknowledged one
@@ -310,8 +311,7 @@ class AlertBook:
         self.version += 1
         key = (state.rule, action)
         self.transitions[key] = self.transitions.get(key, 0) + 1
-        for listener in self._listeners:
-            listener(state, action)
+        self._listeners.call(state, action)
 
     def _drop_one(self) -> None:
         oldest: dict[Stage, str] = {}

@@ -21,6 +21,7 @@ from observability.clocks.timestamps import NS_PER_MINUTE, NS_PER_S
 from observability.encoding import encode_json
 from observability.events import BOOKING_TYPES, Equity, Fill, Order, Position
 from observability.ingest.gate import Verdict
+from observability.listeners import Listeners
 from observability.memory.layout import ALERTS_LANE, BOOKINGS_LANE, ORDERS_LANE, TRADES_LANE
 from observability.metrics.alerts.book import Action, AlertState, transition_document
 from observability.metrics.assembly import Collectors
@@ -88,7 +89,7 @@ class Journal:
         self._store = store
         self._host_clock = host_clock
         self._event_clock = event_clock
-        self._listeners: list[Listener] = []
+        self._listeners: Listeners[str, int, str | None, Document] = Listeners("an announcement")
         self._transition_writers: list[TransitionWriter] = []
         # A position in the store's queue, and what is announced once it is committed.
         self._pending: deque[tuple[int, Trade | Announcement]] = deque()
@@ -162,7 +163,7 @@ class Journal:
 
     def add_announcement_listener(self, listener: Listener) -> None:
         """Calls `listener` with each trade, booking and transition of an alert once it is on disk, in order."""
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def add_transition_writer(self, writer: TransitionWriter) -> None:
         """Calls `writer` with each transition of an alert; the rows that it puts into the store are committed with the
@@ -365,8 +366,7 @@ class Journal:
         lane, seq, symbol, document = announcement
         if not is_durable:
             document = {**(document if isinstance(document, dict) else document()), "durable": False}
-        for listener in self._listeners:
-            listener(lane, seq, symbol, document)
+        self._listeners.call(lane, seq, symbol, document)
 
 
 def _recall(connection: sqlite3.Connection, key: str) -> tuple[bytes, int, bytes] | None:
