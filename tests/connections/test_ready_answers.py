@@ -17,7 +17,7 @@ from observability.access.rates import RequestRate
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response
 from observability.routing.application import Application
-from observability.routing.ready_answers import MAX_ANSWERS, ReadyAnswer, ReadyAnswers
+from observability.routing.ready_answers import MAX_ANSWERS, SMALL_BYTES, ReadyAnswer, ReadyAnswers
 from observability.routing.router import Router
 
 ServeApplication = Callable[[Application], Any]
@@ -204,6 +204,50 @@ def test_a_ready_answer_begins_the_wait_for_the_next_request_anew(serve: ServeAp
         clock.advance(idle_seconds * 0.6)
         server.sweep()
         assert ask(sock, get(b"/lasting")).startswith(b"HTTP/1.1 200")
+
+
+class SteppingClock(FakeClock):
+    """Moves by a microsecond whenever it is looked at."""
+
+    looks = 0
+
+    def mono_ns(self) -> int:
+        self.looks += 1
+        self.now_ns += 1000
+        return self.now_ns
+
+
+@pytest.mark.parametrize(("size", "looks_again"), [(SMALL_BYTES // 2, False), (SMALL_BYTES + 1, True)])
+def test_each_large_ready_answer_is_timed_and_of_small_ones_only_some(
+    serve: ServeApplication, size: int, *, looks_again: bool
+) -> None:
+    clock = SteppingClock()
+    counted = Counted(clock)
+    body = b"x" * size
+    counted.application.router.add("GET", "/sized", lambda _request: Response(body=body, is_lasting=True))
+    server = serve(counted.application)
+    with server.connect() as sock:
+        # The handler's answer, and a ready one that is timed.
+        for _ in range(2):
+            ask(sock, get(b"/sized"))
+        # The answer arrives before its end is timed.
+        looks = server.call(lambda: clock.looks)
+        for _ in range(8):
+            ask(sock, get(b"/sized"))
+        assert (server.call(lambda: clock.looks) > looks) is looks_again
+    server.call(counted.application.count_ready)
+    assert counted.answers == [("GET", "/sized", 200)] * 10
+
+
+def test_answers_that_are_not_timed_count_as_long_as_the_last_that_was() -> None:
+    ready, counted = ReadyAnswers(), []
+    answer = ReadyAnswer(b"", "GET", "/", 200)
+    ready.add_timed(answer, 4000)
+    answer.sent += 3
+    ready.add_timed(answer, 6000)
+    for _ in range(2):
+        ready.count_sent(lambda *sent: counted.append(sent))
+    assert counted == [("GET", "/", 200, 4000 + 6000 + 3 * 6000, 5)]
 
 
 def test_requests_in_one_segment_are_each_answered(serve: ServeApplication, clock: FakeClock) -> None:

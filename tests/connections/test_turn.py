@@ -10,7 +10,7 @@ from typing import Any
 
 from http_application import HttpApplication, get
 from observability.clocks.timestamps import NS_PER_MS
-from observability.connections.turn import TURN_NS, Turn
+from observability.connections.turn import TIMED_EVERY, TURN_NS, Turn
 from observability.http11.messages import Request, Response
 
 
@@ -24,6 +24,17 @@ def test_a_turn_is_over_once_its_time_is_spent_and_the_next_one_is_new() -> None
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not turn.is_over
+
+    asyncio.run(main())
+
+
+def test_a_small_answer_that_is_timed_counts_for_those_that_are_not() -> None:
+    async def main() -> None:
+        turn = Turn(asyncio.get_running_loop())
+        turn.spend_on_small(TURN_NS // TIMED_EVERY - 1)
+        assert not turn.is_over and turn.untimed == TIMED_EVERY - 1
+        turn.spend(TIMED_EVERY)
+        assert turn.is_over and not turn.untimed
 
     asyncio.run(main())
 

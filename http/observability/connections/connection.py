@@ -183,23 +183,20 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         # hot: once per request (observability bench --only rest)
-        if self._state is _IDLE and not self._turn.is_over and (ready := self._get_ready(data)) is not None:
+        if self._state is _IDLE and (ready := self._get_ready(data)) is not None:
             # The same request, to the byte, as one that was answered since the last frame. The counters, and the
             # deadline of this connection, learn of it later: on the next frame, and on the next sweep.
-            mono_ns = self._mono_ns
-            started_ns = mono_ns()
-            self._transport.write(ready.data)
-            spent_ns = mono_ns() - started_ns
-            self._turn.spend(spent_ns)
-            self._has_just_served = True
-            if spent_ns < ALIKE_NS:
-                if not ready.sent:
-                    self._application.ready_answers.uncounted.append(ready)
+            turn = self._turn
+            if turn.untimed and ready.is_small and ready.sent:
+                turn.untimed -= 1
+                self._transport.write(ready.data)
                 ready.sent += 1
-                ready.spent_ns += spent_ns
-            else:
-                self._application.on_answers(ready.method, ready.pattern, ready.status, spent_ns, 1)
-        elif self._state is _LINGER:
+                self._has_just_served = True
+                return
+            if not turn.is_over:
+                self._send_timed(ready)
+                return
+        if self._state is _LINGER:
             self._linger_bytes += len(data)
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
@@ -482,6 +479,22 @@ class HttpConnection(asyncio.Protocol):
             _log_access(request, status, spent_ns)
         if not keep_alive:
             self._finish()
+
+    def _send_timed(self, ready: ReadyAnswer) -> None:
+        """Sends a ready answer, and notes how long that took."""
+        started_ns = self._mono_ns()
+        self._transport.write(ready.data)
+        spent_ns = self._mono_ns() - started_ns
+        self._has_just_served = True
+        if spent_ns >= ALIKE_NS:
+            self._turn.spend(spent_ns)
+            self._application.on_answers(ready.method, ready.pattern, ready.status, spent_ns, 1)
+            return
+        if ready.is_small and not self._turn.untimed:
+            self._turn.spend_on_small(spent_ns)
+        else:
+            self._turn.spend(spent_ns)
+        self._application.ready_answers.add_timed(ready, spent_ns)
 
     def _get_ready_within_rate(self, data: bytes) -> ReadyAnswer | None:
         """Returns the ready answer, if there is one and the limit of requests allows it."""

@@ -1,7 +1,7 @@
 """Ready answers: the whole bytes of an answer by the whole bytes of its request.
 
 Polling clients send the same bytes again and again. Until the next frame their answer is the same too, so that such a
-request takes a look-up and a write. They are counted together, by `count_sent`.
+request takes a look-up and a write. They are counted together, by `count_sent`, and of small ones only some are timed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ ALIKE_NS: Final = round(DURATION_BOUNDS_SECONDS[0] * NS_PER_S)
 """Answers that took less than this may be counted together: it is the lowest bound of `http_request_duration_seconds`.
 """
 
+SMALL_BYTES: Final = 16 * 1024
+"""Answers of up to so many bytes take about as long as each other: nearly all of it is the system call."""
+
 CountAnswers = Callable[[str, str, int, int, int], None]
 """Counts answers by method, route and status. The last two are the nanoseconds that they took together, and their
 number."""
@@ -27,14 +30,18 @@ number."""
 class ReadyAnswer:
     """One answer, with its labels for the counters, and how often it has been sent since it was last counted."""
 
-    __slots__ = ("data", "method", "pattern", "sent", "spent_ns", "status")
+    __slots__ = ("data", "is_small", "method", "pattern", "sent", "spent_ns", "status", "timed")
 
     def __init__(self, data: bytes, method: str, pattern: str, status: int) -> None:
         self.data = data
         self.method = method
         self.pattern = pattern
         self.status = status
+        self.is_small = len(data) <= SMALL_BYTES
+        """Whether it may be sent without being timed."""
         self.sent = 0
+        # How many of them were timed, and how long those took together.
+        self.timed = 0
         self.spent_ns = 0
 
 
@@ -42,12 +49,14 @@ class ReadyAnswers:
     """The answers that hold until `clear`, which is called on each frame and at least once per second: their Date must
     not grow old either."""
 
-    __slots__ = ("_answers", "get", "uncounted")
+    __slots__ = ("_answers", "_small_ns", "get", "uncounted")
 
     def __init__(self) -> None:
         self._answers: dict[bytes, ReadyAnswer] = {}
         self.uncounted: list[ReadyAnswer] = []
         """Answers that have been sent since they were last counted."""
+        # How long the small answer took that was timed last.
+        self._small_ns = 0
         # hot: once per request (observability bench --only rest)
         self.get = self._answers.get
 
@@ -60,11 +69,23 @@ class ReadyAnswers:
         if data is not None and len(self._answers) < MAX_ANSWERS:
             self._answers[data] = answer
 
+    def add_timed(self, answer: ReadyAnswer, spent_ns: int) -> None:
+        """Notes an answer that was sent and timed."""
+        if not answer.sent:
+            self.uncounted.append(answer)
+        answer.sent += 1
+        answer.timed += 1
+        answer.spent_ns += spent_ns
+        if answer.is_small:
+            self._small_ns = spent_ns
+
     def count_sent(self, count: CountAnswers) -> None:
-        """Passes to `count` what has been sent since the last call."""
+        """Passes to `count` what has been sent since the last call; an answer that was not timed counts as taking as
+        long as the last one that was."""
         for answer in self.uncounted:
-            count(answer.method, answer.pattern, answer.status, answer.spent_ns, answer.sent)
-            answer.sent = answer.spent_ns = 0
+            spent_ns = answer.spent_ns + (answer.sent - answer.timed) * self._small_ns
+            count(answer.method, answer.pattern, answer.status, spent_ns, answer.sent)
+            answer.sent = answer.timed = answer.spent_ns = 0
         self.uncounted.clear()
 
     def clear(self) -> None:
