@@ -41,6 +41,14 @@ class Box:
         self.groups = (Group(None, self.things), Group("listed", self.listed, as_list=True))
         self.last_input_ns: int | None = None
 
+    @property
+    def is_touched(self) -> bool:
+        """Any part may have changed on every tick."""
+        return True
+
+    @is_touched.setter
+    def is_touched(self, value: bool) -> None: ...
+
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 

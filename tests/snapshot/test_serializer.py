@@ -39,6 +39,14 @@ class Things:
         self.listed: dict[str, Part] = {}
         self.groups = (Group(None, self.bare), Group("by_name", self.named), Group("list", self.listed, as_list=True))
 
+    @property
+    def is_touched(self) -> bool:
+        """Any part may have changed on every tick."""
+        return True
+
+    @is_touched.setter
+    def is_touched(self, value: bool) -> None: ...
+
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
@@ -141,6 +149,7 @@ class Growing:
         self.fields: Part | None = Thing(total=1)
         self.parts: dict[str, Part] = {}
         self.groups = (Group(name, self.parts, touched=touched),)
+        self.is_touched = True
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
@@ -158,6 +167,9 @@ def test_a_group_that_notes_touched_parts_is_encoded_like_any_other(
     noting, plain = Growing(name, touched), Growing(name, None)
     serializers = Serializer("e", [noting]), Serializer("e", [plain])
     for seq, changes in enumerate(ticks, 1):
+        # Where nothing has been touched, a part's bytes are not looked at.
+        noting.is_touched |= seq % 3 == 0 or bool(changes)
+        plain.is_touched = True
         if seq % 3 == 0:
             for section in (noting, plain):
                 section.fields = Thing(total="x" * seq)
@@ -204,6 +216,7 @@ def test_a_part_that_fails_to_encode_shifts_no_other() -> None:
         assert isinstance(part, Thing)
         part.fields, part.version = content, 1
         touched[key] = part
+    section.is_touched = True
     with pytest.raises(TypeError):
         serializer.encode(2, 1, 1, {})
     section.parts["B"].fields = {"n": 2}  # type: ignore[attr-defined]

@@ -33,10 +33,11 @@ class EventClock:
     replay begins, the clock is held at its first event, so that no figure of the replay is ever dated by the host.
     """
 
-    __slots__ = ("_base_ns", "_host", "_host_span_ns", "_limit_ns", "_since_ns", "_span_ns", "is_waiting")
+    __slots__ = ("_base_ns", "_host", "_host_span_ns", "_limit_ns", "_since_ns", "_span_ns", "is_waiting", "mono_ns")
 
     def __init__(self, host: Clock) -> None:
         self._host = host
+        self.mono_ns = host.mono_ns
         # The clock was at `base` when the host's monotonic clock was at `since`. From then on it moves by `span` in
         # each `host_span` of the host, up to `limit`.
         self._base_ns: int | None = None
@@ -81,9 +82,6 @@ class EventClock:
             return base_ns
         passed_ns = self._host.mono_ns() - self._since_ns
         return min(self._limit_ns, base_ns + passed_ns * self._span_ns // self._host_span_ns)
-
-    def mono_ns(self) -> int:
-        return self._host.mono_ns()
 
     @property
     def is_replayed(self) -> bool:

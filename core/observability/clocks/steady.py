@@ -29,12 +29,13 @@ class SteadyClock:
     process.
     """
 
-    __slots__ = ("_ahead_ns", "_base_ns", "_host", "_newest_ns", "_on_set_back", "_since_ns", "_stored_ns")
+    __slots__ = ("_ahead_ns", "_base_ns", "_host", "_newest_ns", "_on_set_back", "_since_ns", "_stored_ns", "mono_ns")
 
     def __init__(
         self, host: Clock, on_set_back: Callable[[int], None] | None = None, *, not_before_ns: int = 0
     ) -> None:
         self._host = host
+        self.mono_ns = host.mono_ns
         self._on_set_back = on_set_back
         self._newest_ns = not_before_ns
         # While the clock is ahead: its time when the monotonic clock was at `since`, and by how much it was ahead when
@@ -52,9 +53,6 @@ class SteadyClock:
             return self._time_ahead(now_ns)
         self._newest_ns = now_ns
         return now_ns
-
-    def mono_ns(self) -> int:
-        return self._host.mono_ns()
 
     @property
     def ahead_ns(self) -> int:

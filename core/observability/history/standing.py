@@ -124,6 +124,7 @@ class StandingRows:
         # The seconds that these lie in, and the number of the first tick of each.
         self._seconds = array("q")
         self._second_ticks: list[int] = []
+        self._second_end_ns = 0
         self._turn = 0
 
     def add(self, series: SeriesWriter) -> StandingSeries:
@@ -136,18 +137,22 @@ class StandingRows:
     def begin_tick(self, ts_ns: int) -> None:
         """Begins a tick: series that are not recorded until the next one repeat their rows. Of the ticks before, it
         writes what is due."""
+        # hot: once per tick (benchmarks/bench_tick.py)
         self.is_later = ts_ns > self.newest_ns
-        if self.is_later:
-            if not self.is_shared:
-                self._take_turns()
-            if len(self._times) >= 2 * TURN_TICKS:
-                self._forget_old()
-            if not self._seconds or ts_ns >= self._seconds[-1] + NS_PER_S:
-                self._seconds.append(ts_ns - ts_ns % NS_PER_S)
-                self._second_ticks.append(self.n_ticks)
-            self.newest_ns = ts_ns
-            self._times.append(ts_ns)
-            self.n_ticks += 1
+        if not self.is_later:
+            return
+        turn = self._turn
+        self._turn = (turn + 1) % TURN_TICKS
+        if turn % LOOK_TICKS < len(self._series):
+            self._take_turns(turn)
+        if ts_ns >= self._second_end_ns:
+            start_ns = ts_ns - ts_ns % NS_PER_S
+            self._second_end_ns = start_ns + NS_PER_S
+            self._seconds.append(start_ns)
+            self._second_ticks.append(self.n_ticks)
+        self.newest_ns = ts_ns
+        self._times.append(ts_ns)
+        self.n_ticks += 1
 
     def end_tick(self) -> None:
         """Writes all rows if other processes read them."""
@@ -155,19 +160,18 @@ class StandingRows:
         if self.is_shared:
             self.catch_up()
 
-    def _take_turns(self) -> None:
+    def _take_turns(self, turn: int) -> None:
         """Writes the series whose turn it is, and some of those with many changes."""
         # hot: once per tick (benchmarks/bench_tick.py)
-        series, turn = self._series, self._turn
-        self._turn = (turn + 1) % TURN_TICKS
-        if turn < len(series):
-            for standing in series[turn::TURN_TICKS]:
+        if not turn and len(self._times) >= 2 * TURN_TICKS:
+            self._forget_old()
+        if self.is_shared:
+            return
+        for standing in self._series[turn::TURN_TICKS]:
+            standing.catch_up()
+        for standing in self._series[turn % LOOK_TICKS :: LOOK_TICKS]:
+            if standing.changes > MAX_CHANGES:
                 standing.catch_up()
-        look = turn % LOOK_TICKS
-        if look < len(series):
-            for standing in series[look::LOOK_TICKS]:
-                if standing.changes > MAX_CHANGES:
-                    standing.catch_up()
 
     def _forget_old(self) -> None:
         """Forgets the times of all but the newest ticks, for which every series has its rows."""

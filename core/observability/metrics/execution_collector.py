@@ -132,6 +132,7 @@ class ExecutionCollector(BusCollector):
         self._rates = rates
         self._rates_generation = 0
         self.last_input_ns: int | None = None
+        self.is_touched = True
         self.duplicate_fills = 0
         self.dated_ahead = 0
         """Order reports and fills of this process's life that were dated ahead of their arrival."""
@@ -149,7 +150,14 @@ class ExecutionCollector(BusCollector):
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
-        self._update(now_ns)
+        end_ns, rates = self._session_end_ns, self._rates
+        if (
+            self._has_input
+            or self._markouts.pending
+            or (end_ns is not None and now_ns >= end_ns)
+            or (rates is not None and rates.generation != self._rates_generation)
+        ):
+            self._update(now_ns)
         if is_recorded and self._series is not None:
             self._series.follow(now_ns, self._row)
 
@@ -362,6 +370,7 @@ class ExecutionCollector(BusCollector):
         self._note_rates()
         if self._has_input:
             self._has_input = False
+            self.is_touched = True
             self._derive()
 
     def _note_rates(self) -> None:

@@ -97,11 +97,13 @@ class MarketDataCollector(BusCollector):
         # The symbols to refresh with the next tick: those with an input, and by time those that change without one.
         self._changed: list[TrackedSymbol] = []
         self._due: list[tuple[int, int, TrackedSymbol]] = []
+        self._next_due_ns = MAX_NS
         # Those whose row of history has changed.
         self._unrecorded: dict[str, TrackedSymbol] = {}
         self._group = Group(None, self._symbols, touched={})
         self.groups: tuple[Group, ...] = (self._group,)
         self.last_input_ns: int | None = None
+        self.is_touched = True
         self.events_refused = 0
         self._refused: set[str] = set()
         # Symbols that have all their venues.
@@ -109,6 +111,7 @@ class MarketDataCollector(BusCollector):
         self._followers: dict[str, Follower] = {}
         self._holders: dict[str, Holder] = {}
         self._history = history
+        self._rows = None if history is None else history.standing
         self.settings = MarketDataSettings() if settings is None else settings
         self._instruments = instruments
         if instruments is not None:
@@ -229,14 +232,18 @@ class MarketDataCollector(BusCollector):
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
-        self._update(now_ns)
-        if is_recorded and self._history is not None:
-            rows, changed = self._history.standing, self._unrecorded
+        if self._changed or now_ns >= self._next_due_ns:
+            self._update(now_ns)
+        rows = self._rows
+        if is_recorded and rows is not None:
             rows.begin_tick(now_ns)
-            for tracked in changed.values():
-                tracked.record(now_ns)
-            changed.clear()
-            rows.end_tick()
+            changed = self._unrecorded
+            if changed:
+                for tracked in changed.values():
+                    tracked.record(now_ns)
+                changed.clear()
+            if rows.is_shared:
+                rows.end_tick()
 
     def on_quote(self, event: Quote) -> None:
         """Sets the touch of a symbol; locked and crossed ones are counted."""
@@ -530,9 +537,11 @@ class MarketDataCollector(BusCollector):
             tracked.wake_ns = MAX_NS
             if not tracked.has_input:
                 changed.append(tracked)
+        self._next_due_ns = due[0][0] if due else MAX_NS
         if not changed:
             return
         assert touched is not None
+        self.is_touched = True
         # Bars that are finished on one tick are published in the order of their symbols.
         changed.sort(key=_number)
         newest_ns = self.last_input_ns or 0
@@ -547,6 +556,7 @@ class MarketDataCollector(BusCollector):
                 tracked.wake_ns = due_ns
                 heappush(due, (due_ns, tracked.number, tracked))
         changed.clear()
+        self._next_due_ns = due[0][0] if due else MAX_NS
         self.last_input_ns = newest_ns or None
 
     def _note_change(self, tracked: TrackedSymbol) -> None:

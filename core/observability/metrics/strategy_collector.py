@@ -163,6 +163,7 @@ class StrategyCollector(BusCollector):
             Group("symbols", self._symbols),
         )
         self.last_input_ns: int | None = None
+        self.is_touched = True
         self.duplicate_fills = 0
         self.fills_refused = 0
         self.overclosing_fills = 0
@@ -376,7 +377,14 @@ class StrategyCollector(BusCollector):
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
-        self._update(now_ns)
+        if (
+            self._has_input
+            or self._accounts
+            or self.rates.conversions
+            or now_ns >= self._holdings.next_expiry_ns
+            or now_ns >= self._rollover_ns > 0
+        ):
+            self._update(now_ns)
         if is_recorded and self._series is not None:
             self._series.follow(now_ns, self._totals.row)
             for account in self._accounts.values():
@@ -978,6 +986,7 @@ class StrategyCollector(BusCollector):
             path.add(Looked(now_ns))
         if is_moved:
             self._has_input = False
+            self.is_touched = True
             self._show_symbols()
             self._derive(now_ns)
 
@@ -1026,6 +1035,7 @@ class StrategyCollector(BusCollector):
                 part.refresh(None, now_ns)
                 self._moved.add(part.symbol)
                 self._open.pop(part.key, None)
+                self.is_touched = True
         return is_moved
 
     def _hold(self, part: PositionPart) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from observability.bus import Bus, EventHandler, Remark
 from observability.clocks.clock import Clock, EventClock, HostClock
-from observability.clocks.timestamps import NS_PER_S
+from observability.clocks.timestamps import MAX_NS, NS_PER_S
 from observability.events import Alert, Event, Heartbeat, Log, Metric, event_time_ns
 from observability.history.history import History
 from observability.history.standing import StandingSeries
@@ -75,8 +75,11 @@ class SystemCollector(BusCollector):
         self.clock: Clock = EventClock(HostClock()) if clock is None else clock
         self.fields = JsonPart()
         self.user_metrics = UserMetrics(self.settings.max_user_metrics)
-        self.groups: tuple[Group, ...] = (Group("metrics", self.user_metrics.series),)
+        self.groups: tuple[Group, ...] = (
+            Group("metrics", self.user_metrics.series, touched=self.user_metrics.touched),
+        )
         self.last_input_ns: int | None = None
+        self.is_touched = True
         self._sampler = sampler
         self._sampling: SamplingThread | None = None
         self.sample: HostSample | None = None
@@ -118,6 +121,8 @@ class SystemCollector(BusCollector):
         self._lag_ms: float | None = None
         self._started_ns: int | None = None
         self._uptime_seconds: int | None = None
+        # When the next second of the uptime is over, by the host's monotonic clock.
+        self._second_end_ns = MAX_NS
         self._has_input = True
         self._row = (nan_if_none(None),) * len(SERIES_FIELDS)
         self._series: StandingSeries | None = None
@@ -130,7 +135,13 @@ class SystemCollector(BusCollector):
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick (benchmarks/bench_tick.py)
-        self._update(now_ns)
+        sampling = self._sampling
+        if (
+            self._has_input
+            or (sampling is not None and sampling.newest is not self.sample)
+            or self.clock.mono_ns() >= self._second_end_ns
+        ):
+            self._update(now_ns)
         if self._series is not None:
             self._series.follow(now_ns, self._row)
 
@@ -221,7 +232,7 @@ class SystemCollector(BusCollector):
 
     async def _start_impl(self) -> None:
         await super()._start_impl()
-        self._started_ns = self.clock.mono_ns()
+        self._started_ns = self._second_end_ns = self.clock.mono_ns()
         self._sampling = SamplingThread(self._make_sampler, self.settings.sample_interval_seconds)
         await self._sampling.start()
 
@@ -244,7 +255,12 @@ class SystemCollector(BusCollector):
         self.bus.remark = Remark(event, field, text)
 
     def _update(self, now_ns: int) -> None:
-        uptime_seconds = None if self._started_ns is None else (self.clock.mono_ns() - self._started_ns) // NS_PER_S
+        if self._started_ns is not None:
+            passed_seconds = (self.clock.mono_ns() - self._started_ns) // NS_PER_S
+            # At least once per second, because a component becomes silent without any input.
+            self._has_input |= passed_seconds != self._uptime_seconds
+            self._uptime_seconds = passed_seconds
+            self._second_end_ns = self._started_ns + (passed_seconds + 1) * NS_PER_S
         self.user_metrics.refresh()
         sample = None if self._sampling is None else self._sampling.newest
         if sample is not self.sample:
@@ -259,10 +275,9 @@ class SystemCollector(BusCollector):
                 nan_if_none(None if sample is None else sample.memory_percent),
                 nan_if_none(self._lag_ms),
             )
-        # At least once per second, because a component becomes silent without any input.
-        if self._has_input or uptime_seconds != self._uptime_seconds:
+        if self._has_input:
             self._has_input = False
-            self._uptime_seconds = uptime_seconds
+            self.is_touched = True
             self.losses.check(now_ns)
             self._derive(now_ns)
 

@@ -66,6 +66,7 @@ class SitesSection(BaseCollector):
         super().__init__(SITES)
         self.sites = sites
         self.last_input_ns: int | None = None
+        self.is_touched = True
         self._clock = clock
         self._system = system
         self._started_mono_ns = clock.mono_ns()
@@ -79,6 +80,7 @@ class SitesSection(BaseCollector):
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick
+        self.is_touched = True
         mono_ns = self._clock.mono_ns()
         for site in self.sites:
             site.refresh(now_ns, mono_ns)
@@ -140,6 +142,7 @@ class MergedSection(BaseCollector):
         self.site_fields: dict[str, Fields] = {}
         """The fields of the section at each site that was ever seen."""
         self.last_input_ns: int | None = None
+        self.is_touched = True
         self.groups: tuple[Group, ...] = tuple(Group(group, self._parts[group], as_list) for group, as_list in groups)
         if total is not None:
             self.groups += (Group(SITES, self._by_site),)
@@ -162,6 +165,7 @@ class MergedSection(BaseCollector):
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick and section
+        self.is_touched = True
         self.last_input_ns = self._sites.last_input_ns
         has_changed = self.fields is not None and self.fields.version == 0
         for site in self._sites.sites:

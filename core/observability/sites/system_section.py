@@ -26,10 +26,12 @@ class SystemSection(BaseCollector):
         self._merged = MergedSection(own.name, sites, ((METRICS, False),), dict)
         self.groups = self._merged.groups
         self.last_input_ns: int | None = None
+        self.is_touched = True
         own.add_health_reason("sites", self._why_degraded)
 
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None:
         # hot: once per tick
+        self.is_touched = True
         self._merged.refresh(now_ns)
         self.last_input_ns = self._merged.last_input_ns
         self.own.refresh(now_ns, is_recorded=is_recorded)

@@ -13,11 +13,10 @@ from typing import Any, Protocol
 from observability.encoding import encode_json
 from observability.errors import ConfigError
 from observability.memory.counters import Counters
-from observability.snapshot.serializer import RESERVED_NAMES
+from observability.snapshot.serializer import NULL, RESERVED_NAMES
 
 logger = logging.getLogger(__name__)
 
-NULL = b"null"
 MAX_ERROR_CHARS = 200
 
 

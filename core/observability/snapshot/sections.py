@@ -70,6 +70,8 @@ class Section(Protocol):
 
     name: str
     groups: tuple[Group, ...]
+    is_touched: bool
+    """Whether a part may have been added, removed or changed since the serializer last looked, which then clears it."""
     last_input_ns: int | None
     """Arrival (`ts_init`, by the event clock) of the newest input other than heartbeats; None before the first."""
 

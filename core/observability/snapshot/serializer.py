@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from struct import pack
+from typing import Final
 
 import orjson
 
@@ -23,6 +24,7 @@ from observability.snapshot.frames import Payload
 from observability.snapshot.index import PART_NUMBERS, GroupShape, Removed, SectionShape, Shape, SnapshotIndex
 from observability.snapshot.sections import Group, Part, Section
 
+NULL: Final = b"null"
 RESERVED_NAMES = frozenset({"type", "seq", "prev_seq", "epoch", "timestamp", "mono_ns", "age_ms", "removed"})
 
 
@@ -212,8 +214,7 @@ class _SectionEncoder:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing in the section has changed since the last tick."""
-        # hot: once per section per tick (benchmarks/bench_tick.py)
+        """Whether nothing in the section has changed since the last tick, although it may have."""
         fields = self._fields
         if fields is not None:
             part = self.section.fields
@@ -285,7 +286,8 @@ class Serializer:
     def __init__(self, epoch: str, sections: Sequence[Section]) -> None:
         self.epoch = epoch
         self.snapshots_encoded = 0
-        self._sections = [_SectionEncoder(section) for section in sections]
+        self._sections = tuple(sections)
+        self._encoders = [_SectionEncoder(section) for section in sections]
         self._custom: list[_Member] = []
         self._shape: Shape | None = None
         # Of the parts of all sections.
@@ -308,18 +310,18 @@ class Serializer:
         places = [len(head)]
         offset = 0
         is_changed = shape is not self._shape
-        for section in self._sections:
+        for encoder in self._encoders:
             offset += 1
-            if section.encode(offset, seq):
+            if encoder.encode(offset, seq):
                 is_changed = True
-            places += (len(head) + offset, section.length)
-            pieces += section.pieces
-            offset += section.length
+            places += (len(head) + offset, encoder.length)
+            pieces += encoder.pieces
+            offset += encoder.length
         self._shape = shape
         if is_changed:
             self._numbers = array("q")
-            for section in self._sections:
-                self._numbers.extend(section.numbers)
+            for encoder in self._encoders:
+                self._numbers.extend(encoder.numbers)
         numbers = array("q", places) + self._numbers
         for member, data in zip(self._custom, custom.values(), strict=True):
             if data != member.data:
@@ -330,6 +332,8 @@ class Serializer:
             numbers.extend((offset, len(member.prefix) + len(data), member.changed_seq))
             offset += len(member.prefix) + len(data)
         pieces.append(b"}")
+        for section in self._sections:
+            section.is_touched = False
         self.snapshots_encoded += 1
         self._tail = tuple(pieces[1:])
         self._index = SnapshotIndex(shape, numbers, removed)
@@ -337,9 +341,13 @@ class Serializer:
 
     def _is_quiet(self, custom: Mapping[str, bytes]) -> bool:
         """Returns whether everything but the head is what it was in the last snapshot."""
-        for section in self._sections:
-            if not section.is_quiet:
-                return False
+        # hot: once per tick (benchmarks/bench_tick.py)
+        for encoder in self._encoders:
+            section = encoder.section
+            if section.is_touched:
+                if not encoder.is_quiet:
+                    return False
+                section.is_touched = False
         members = self._custom
         if not custom:
             return not members
@@ -366,25 +374,26 @@ class Serializer:
         """Returns the shape of this tick's index, which is the last one if no key was added or removed."""
         shape = self._shape
         removed: list[tuple[str, ...]] = []
-        for section in self._sections:
-            for group, described in zip(section.groups, section.section.groups, strict=True):
+        for encoder in self._encoders:
+            section = encoder.section
+            for group, described in zip(encoder.groups, section.groups, strict=True):
                 has_changed, removed_keys = group.follow_keys()
                 if has_changed:
                     shape = None
-                    path = (section.section.name,) if described.name is None else (section.section.name, described.name)
+                    path = (section.name,) if described.name is None else (section.name, described.name)
                     removed += [(*path, key) for key in removed_keys]
         if list(custom) != [member.key for member in self._custom]:
             shape = None
             known = {member.key: member for member in self._custom}
             self._custom = [known.get(name) or _Member(name, encode_json(name) + b":", None) for name in custom]
         if shape is None:
-            shape = Shape(tuple(section.shape for section in self._sections), tuple(custom))
+            shape = Shape(tuple(encoder.shape for encoder in self._encoders), tuple(custom))
         return shape, tuple(removed)
 
     def _head(self, seq: int, now_ns: int, mono_ns: int) -> bytes:
+        # hot: once per tick (benchmarks/bench_tick.py)
         ages = {}
-        for encoder in self._sections:
-            section = encoder.section
+        for section in self._sections:
             input_ns = section.last_input_ns
             ages[section.name] = None if input_ns is None else max(0, now_ns - input_ns) / NS_PER_MS
         head = {
@@ -395,4 +404,4 @@ class Serializer:
             "mono_ns": mono_ns,
             "age_ms": ages,
         }
-        return encode_json(head)[:-1]
+        return orjson.dumps(head)[:-1]

@@ -12,7 +12,7 @@ from observability.clocks.timestamps import iso_or_none
 from observability.errors import EventRefused
 from observability.events import Metric, event_time_ns
 from observability.metrics.arithmetic.decimals import finite_or_none
-from observability.snapshot.sections import JsonPart
+from observability.snapshot.sections import JsonPart, Part
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ class UserMetric(JsonPart):
 
     def refresh(self) -> None:
         """Updates the JSON to the newest event."""
-        # hot: once per series per tick (benchmarks/bench_tick.py)
         if self.has_input:
             self.has_input = False
             self.offer(
@@ -62,6 +61,8 @@ class UserMetrics:
     def __init__(self, max_series: int) -> None:
         self.series: dict[str, UserMetric] = {}
         """By name and labels in Prometheus notation: `queue{venue="X"}`."""
+        self.touched: dict[str, Part] = {}
+        """Those that may have changed since the serializer has cleared this."""
         self.refused = 0
         self._max_series = max_series
 
@@ -74,14 +75,15 @@ class UserMetrics:
         metric.value = finite_or_none(event.value)
         metric.ts_ns = event_time_ns(event)
         metric.has_input = True
+        self.touched[key] = metric
 
     def named(self, name: str) -> Iterator[UserMetric]:
         """Yields every series of one name."""
         return (metric for metric in self.series.values() if metric.name == name)
 
     def refresh(self) -> None:
-        for metric in self.series.values():
-            metric.refresh()
+        for key in self.touched:
+            self.series[key].refresh()
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         return {key: dict(metric.to_json()) for key, metric in self.series.items()}
@@ -93,7 +95,8 @@ class UserMetrics:
         for saved in state[: self._max_series]:
             metric = UserMetric(saved.name, saved.labels)
             metric.value, metric.ts_ns, metric.has_input = saved.value, saved.ts_ns, True
-            self.series[series_key(saved.name, saved.labels)] = metric
+            key = series_key(saved.name, saved.labels)
+            self.series[key] = self.touched[key] = metric
 
     def _admit(self, key: str, event: Metric) -> UserMetric:
         if len(self.series) < self._max_series:
