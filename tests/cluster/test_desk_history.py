@@ -105,3 +105,12 @@ def test_an_older_epoch_at_an_edge_that_is_behind_is_counted_if_the_client_was_t
     made.clients.append(moved)
     assert faults_of(made) == []
     assert older_epochs_told(made) == 1
+
+
+def test_a_client_that_is_told_of_a_frame_that_came_has_a_gap() -> None:
+    made = history()
+    told = client([("a", 1)], ENTRIES)
+    told.on_lag(1)
+    told.on_frame("a", 2)
+    made.clients.append(told)
+    assert [fault.kind for fault in faults_of(made)] == ["gap"]

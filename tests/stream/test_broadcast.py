@@ -57,7 +57,7 @@ class Client:
     def send_frame(self, frame: Frame) -> None:
         self.sent.append(frame.seq)
 
-    def skip_frames(self, count: int = 1) -> None:
+    def skip_frames(self, count: int = 1, newest_seq: int = 0) -> None:
         self.skipped += count
 
     def send_text(self, data: bytes) -> None: ...

@@ -8,50 +8,27 @@ import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection
 
+from busy_stream import Stream
 from fake_clock import FakeClock
-from observability.access.authorization import OriginCheck
 from observability.clocks.clock import EventClock
 from observability.memory.counters import Counters
 from observability.memory.mapping import SharedMapping
 from observability.routing.application import Application
-from observability.routing.router import Router
-from observability.snapshot.frames import Frame, FrameRing
+from observability.snapshot.frames import FrameRing
 from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.sections import Group, Part
 from observability.snapshot.serializer import Serializer
 from observability.snapshot.shared_frames import FrameWriter, SharedFrames
-from observability.stream.broadcast import Broadcaster, open_batches
-from observability.stream.endpoint import StreamEndpoint
+from observability.stream.broadcast import Broadcaster
 from observability.stream.lane_feed import make_lanes
-from observability.stream.state import StreamSettings, StreamState
-from ws_client import RawClient, ask, connect, receive, reset
-
-
-class BusyFeed:
-    """A feed in which a frame arrives each time the worker catches up."""
-
-    def __init__(self) -> None:
-        self.event_clock = FakeClock()
-        self.lanes = make_lanes(None)
-        self.broadcaster: Broadcaster
-        self._serializer = Serializer("e", [])
-        self.frames = FrameRing("e")
-
-    def catch_up(self) -> None:
-        self.broadcaster.send_frame(self.publish())
-
-    def publish(self) -> Frame:
-        """Makes a frame that the worker does not send."""
-        seq = self.frames.latest_seq + 1
-        payload, index = self._serializer.encode(seq, seq, seq, {})
-        return self.frames.publish(payload, index, seq, self.event_clock.mono_ns(), {})
+from observability.stream.subscriber import Subscriber
+from ws_client import RawClient, ask, receive, reset
 
 
 class Symbols:
@@ -136,43 +113,6 @@ def part_of(snapshot: dict[str, Any], channels: list[str], symbols: list[str] | 
     if symbols is not None and "market_data" in kept:
         kept["market_data"] = {name: value for name, value in kept["market_data"].items() if name in symbols}
     return kept
-
-
-class Stream:
-    """A server with nothing but the stream."""
-
-    def __init__(
-        self,
-        serve: Callable[[Application], Any],
-        feed: BusyFeed | RestlessFeed | None = None,
-        broadcast: str = "picows",
-    ) -> None:
-        self._broadcast = broadcast
-        router = Router()
-        router.add_websocket("/ws", StreamEndpoint.role)
-        application = Application(router)
-        self.server = serve(application)
-        self.feed = BusyFeed() if feed is None else feed
-        self.endpoint: StreamEndpoint = self.server.call(self._make_endpoint)
-        application.upgrade = self.endpoint.upgrade
-        self.tick()
-
-    def _make_endpoint(self) -> StreamEndpoint:
-        clock, counters, loop = FakeClock(), Counters(), self.server.loop
-        self.feed.broadcaster = Broadcaster(counters, clock, loop, open_batches(self._broadcast, 10))
-        settings = StreamSettings(interval_seconds=0.1, heartbeat_seconds=15, max_backlog=10, messages_per_second=0)
-        self.state = StreamState(self.feed, settings, self.feed.broadcaster, clock, counters)
-        return StreamEndpoint(self.state, loop, max_clients=10, origins=OriginCheck(), past=cast(Any, None))
-
-    def tick(self) -> int:
-        """Returns the number of a new frame."""
-        self.server.call(self.feed.catch_up)
-        return self.feed.frames.latest_seq
-
-    @contextmanager
-    def client(self, query: str = "") -> Iterator[ClientConnection]:
-        with connect(f"ws://127.0.0.1:{self.server.port}/ws{query}") as connection:
-            yield connection
 
 
 @pytest.fixture
@@ -285,6 +225,24 @@ def test_missed_frames_that_are_lost_after_all_are_told_as_lag(stream: Stream, m
         assert receive(client)["seq"] == newest
         stream.tick()
         assert receive(client)["seq"] == newest + 1
+
+
+def test_frames_that_a_client_missed_follow_beyond_the_first_of_another_hub(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = stream.feed.frames
+    buffered, has_room = Subscriber.buffered_bytes, False
+    monkeypatch.setattr(Subscriber, "buffered_bytes", lambda self: buffered(self) if has_room else 1)
+    with stream.client("?since=e:1") as client:
+        assert receive(client, "connected")["recovered"] is True
+        last = frames.latest_seq
+        # The next number is free.
+        frames.epoch, frames.latest_seq = "f", last + 1
+        stream.tick()
+        has_room = True
+        newest = stream.tick()
+        seqs = [receive(client)["seq"] for _ in range(2, newest)]
+    assert seqs == [*range(2, last + 1), last + 2, newest]
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ class Broadcaster:
             if client not in self._others or client.last_seq == frame.seq:
                 continue
             if client.buffered_bytes():
-                client.skip_frames()
+                client.skip_frames(1, frame.seq)
                 skipped += 1
             else:
                 client.send_frame(frame)

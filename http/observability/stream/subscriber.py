@@ -48,10 +48,12 @@ class Subscriber(WebSocketConnection):
         "_fetches",
         "_is_behind",
         "_lanes",
+        "_missed_epoch",
         "_missed_seq",
         "_painted_ns",
         "_query",
         "_skipped",
+        "_skipped_seq",
         "_stream",
         "deflate",
         "last_seq",
@@ -79,7 +81,10 @@ class Subscriber(WebSocketConnection):
         # Clients of the first API do not know `lag`. A client that has asked for something knows it.
         self._accepts_lag = query is not NO_QUERY and query != NO_QUERY
         self._skipped = 0
+        self._skipped_seq = 0
+        # The next one of the frames that it missed before it reconnected, and the epoch of the one before that.
         self._missed_seq: int | None = None
+        self._missed_epoch = ""
         self._painted_ns: int | None = None
         self._lanes: dict[str, LaneReader] = {}
         self._fetches: set[asyncio.Task[None]] | None = None
@@ -96,11 +101,13 @@ class Subscriber(WebSocketConnection):
 
     # -- the tick
 
-    def skip_frames(self, count: int = 1) -> None:
-        """Counts frames that are not sent: the client has not read what was sent before, or this worker was late."""
-        # A client that still catches up gets them with the others it has missed.
-        if self._missed_seq is None:
+    def skip_frames(self, count: int = 1, newest_seq: int = 0) -> None:
+        """Counts frames that are not sent: the client has not read what was sent before, or this worker was late.
+        `newest_seq` is the newest frame, if that is one of them."""
+        # A client that still catches up gets them with the others it has missed, and one without a view gets none.
+        if self._missed_seq is None and self.view is not None:
             self._skipped += count
+            self._skipped_seq = newest_seq
         if self._lanes:
             self.send_lanes()
 
@@ -173,13 +180,18 @@ class Subscriber(WebSocketConnection):
         while seq is not None and not self.buffered_bytes():
             frame = frames.find(seq)
             if frame is None:
+                # The number before the first frame of another hub is free.
+                following = frames.find(seq + 1)
+                if following is not None and following.epoch != self._missed_epoch:
+                    frame = following
+            if frame is None:
                 # The client reads more slowly than frames leave the ring: it has lagged like any slow reader.
                 self._missed_seq = seq
                 self._send_newest()
                 return
             self.send_kept(frame)
-            self.last_seq = seq
-            seq = seq + 1 if seq < frames.latest_seq else None
+            self.last_seq, self._missed_epoch = frame.seq, frame.epoch
+            seq = frame.seq + 1 if frame.seq < frames.latest_seq else None
         self._missed_seq = seq
 
     def _send_newest(self) -> None:
@@ -187,8 +199,11 @@ class Subscriber(WebSocketConnection):
         view, frame = self.view, self._stream.latest_frame()
         assert view is not None
         if self._missed_seq is not None:
-            self._skipped += frame.seq - self._missed_seq
+            self._skipped += frame.seq - self._missed_seq - (frame.epoch != self._missed_epoch)
             self._missed_seq = None
+        elif self._skipped and self._skipped_seq == frame.seq:
+            # It was skipped, and comes after all.
+            self._skipped -= 1
         if self._skipped:
             self._send_lag()
         self.send_message(view.full(frame))
@@ -282,7 +297,7 @@ class Subscriber(WebSocketConnection):
             self.send_first(answer, greeting, None)
             self.last_seq = next_seq - 1
             if next_seq <= stream.frames.latest_seq:
-                self._missed_seq = next_seq
+                self._missed_seq, self._missed_epoch = next_seq, stream.frames.epoch
                 self._send_missed()
         elif self.view is not None:
             frame = stream.latest_frame()
@@ -369,7 +384,7 @@ class Subscriber(WebSocketConnection):
         has_changed = view is not self.view
         self._change_view(view)
         if view is None:
-            self._missed_seq = None
+            self._missed_seq, self._skipped = None, 0
         elif has_changed or message.type == "subscribe":
             self._send_newest()
         self.send_lanes()

@@ -77,7 +77,7 @@ class ClientHistory:
                 # A subscription is answered with the newest frame, which may have been sent already.
                 return
             if how is None:
-                if is_next:
+                if is_next and not skipped:
                     run.last = seq
                     return
                 is_lag = seq == run.last + 1 + skipped or (seq > run.last and not self._is_told_lag)
