@@ -18,6 +18,7 @@ from http_application import (
     only_connection,
     receive,
     receive_all,
+    upgrade,
 )
 from observability.access.limits import FREE_BYTES, Limits
 from observability.connections.states import ConnectionState
@@ -104,6 +105,15 @@ def test_a_refusal_is_answered_before_the_content_comes_and_none_of_it_is_kept(
 def test_a_handshake_with_content_is_refused(server: Any) -> None:
     data = get(b"/ws", b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 3") + b"abc" + HELLO
     assert [status for status, _ in bodies(server.exchange(data))] == [400, 200]
+
+
+@pytest.mark.parametrize("query", [b"", b"?broken-late"])
+def test_what_comes_behind_a_handshake_is_no_content_of_this_connection(server: Any, query: bytes) -> None:
+    with server.connect() as sock:
+        sock.sendall(upgrade(b"/ws" + query) + b"x" * 2 * FREE_BYTES)
+        received = receive_all(sock) if query else receive(sock, b"x>")
+        assert received.startswith(b"" if query else b"HTTP/1.1 101")
+        assert held(server) == 0
 
 
 @pytest.mark.parametrize("framing", [b"3\r\nabc\r\n0\r\n\r\n", b"0\r\nTrailer: a\r\n\r\n"])

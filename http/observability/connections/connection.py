@@ -210,7 +210,7 @@ class HttpConnection(asyncio.Protocol):
                 self._pause_reading()
             else:
                 self._advance()
-            if self._state is not _IDLE or self._counted_bytes:
+            if self._counted_bytes or self._state not in (_IDLE, _DONE):
                 self._count_bytes()
 
     def eof_received(self) -> bool:
@@ -534,12 +534,16 @@ class HttpConnection(asyncio.Protocol):
             if self._transport.get_protocol() is not self:
                 # Another protocol has the transport, and this one will not be told of its end.
                 self.abort()
+                self._parser.discard()
+                self._release_bytes()
                 self._registry.release(self, self._peer)
         if answer is not None:
             self._write_answer(request, pattern, started_ns, answer)
             return
         self._on(_UPGRADED)
         self._get_ready = _get_none
+        # What came behind the request is the other protocol's.
+        self._parser.discard()
         self._release_bytes()
         self._registry.release(self, self._peer)
         application.on_answers("GET", pattern, status, self._mono_ns() - started_ns, 1)
