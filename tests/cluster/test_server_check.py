@@ -15,7 +15,7 @@ from observability.clocks.clock import HostClock
 from observability.cluster import link as link_module
 from observability.cluster.desk import Desk
 from observability.cluster.link import Link
-from observability.cluster.server_check import check_edge_access, check_hub_access
+from observability.cluster.server_check import check_edge_access, check_follower_access, check_hub_access
 from observability.cluster.streams import make_frame_stream, make_stream
 from observability.config.config import Config
 from observability.errors import SourceError
@@ -55,6 +55,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     users = [f'{{user: {name}, password: hidden, permissions: {{publish: {{deny: ["{subject}"]}}}}}}'
              for name, subject in ALL.items()]  # fmt: skip
     users.append('{user: deaf, password: hidden, permissions: {subscribe: {deny: ["obs.main.question"]}}}')
+    users.append('{user: own, password: hidden, permissions: {subscribe: {allow: ["_INBOX_own.>"]}}}')
     users.append("{user: desk, password: hidden}")
     # Less than the servers' default.
     config = f"max_payload: 100000\nauthorization {{ users: [{', '.join(users)}] }}\n"
@@ -64,7 +65,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 
 def desk_of(broker: NatsServer, user: str, **settings: Any) -> Desk:
-    desk = Desk.of(Config(engine=f"nats://{user}:hidden@{broker.address}", **settings))
+    """Returns a desk for a user, behind whose name may be the parameters of the login."""
+    name, question, parameters = user.partition("?")
+    desk = Desk.of(Config(engine=f"nats://{name}:hidden@{broker.address}{question}{parameters}", **settings))
     assert desk is not None
     return desk
 
@@ -112,6 +115,21 @@ def test_an_edge_that_may_not_say_its_status_works_and_is_told(
 ) -> None:
     checked_as(broker, "status", check_edge_access)
     assert "may not publish to obs.main.status: other hosts do not show this edge" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("user", "is_told"), [("desk", True), ("desk?inbox=_INBOX_own", True), ("own?inbox=_INBOX_own", False)]
+)
+def test_a_host_that_may_read_the_answers_of_others_is_told(
+    broker: NatsServer, user: str, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    checked_as(broker, user, check_follower_access)
+    assert ("may read what other hosts and engines are answered" in caplog.text) is is_told
+
+
+def test_a_user_of_other_inboxes_is_told_to_give_their_prefix(broker: NatsServer) -> None:
+    with pytest.raises(SourceError, match="or give the prefix of inboxes that it may read, as inbox=PREFIX"):
+        checked_as(broker, "own", check_follower_access)
 
 
 def test_the_check_changes_no_stream_and_asks_nothing(broker: NatsServer) -> None:

@@ -47,7 +47,8 @@ class NatsCluster:
     def engine(self, user: str, place: Place = HERE) -> str:
         """Returns the address for a user of the configuration: `desk` or `edge`; the server at a place comes first."""
         nodes = sorted(self.nodes.values(), key=lambda node: node.place is not place)
-        return f"nats://{user}:{_password(user)}@{','.join(node.address for node in nodes)}"
+        inbox = "?inbox=_INBOX_edge" if user == "edge" else ""
+        return f"nats://{user}:{_password(user)}@{','.join(node.address for node in nodes)}{inbox}"
 
     def leader_of(self, stream: str) -> str:
         """Returns the name of the server that leads a stream, as those that are alive say."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import Error
 
 from hosts import fill, post_until_taken, trade_ids
@@ -35,10 +37,12 @@ def test_an_edge_needs_no_more_than_its_user_may(
     broker = NatsServer(tmp_path, config=f"authorization {{{users}")
     try:
         start_server("--engine", f"nats://desk:{PASSWORDS['DESK_PASSWORD']}@{broker.address}")
-        edge = start_server("--engine", f"nats://edge:{PASSWORDS['EDGE_PASSWORD']}@{broker.address}", "--role", "edge")
+        engine = f"nats://edge:{PASSWORDS['EDGE_PASSWORD']}@{broker.address}?inbox=_INBOX_edge"
+        edge = start_server("--engine", engine, "--role", "edge")
         post_until_taken(edge, [fill(1, "buy", "10")])
         assert trade_ids(edge, 1) == ["1"]
         asyncio.run(assert_refused(broker))
+        asyncio.run(assert_unread(broker))
     finally:
         broker.kill()
 
@@ -49,6 +53,35 @@ async def assert_refused(broker: NatsServer) -> None:
         for subject in ("frame", "lane.trades", "record", "lease", "in.engine"):
             with pytest.raises(Error):
                 await client.request(f"obs.main.{subject}", b"x", timeout=0.5)
+
+
+async def assert_unread(broker: NatsServer) -> None:
+    """Raises AssertionError if the user of an edge may read what somebody else asks, or is answered."""
+    read: list[str] = []
+    refused: list[str] = []
+
+    async def note(message: Msg) -> None:
+        read.append(message.subject)
+
+    async def note_error(error: Exception) -> None:
+        refused.append(str(error))
+
+    foreign = ("_INBOX.>", "_INBOX_other.>", ">", "obs.main.in.>", "obs.main.question", "obs.main.record")
+    async with broker.client(user="edge", password=PASSWORDS["EDGE_PASSWORD"], error_cb=note_error) as client:
+        for subject in foreign:
+            await client.subscribe(subject, cb=note)
+        await client.flush()
+        async with broker.client(user="desk", password=PASSWORDS["DESK_PASSWORD"]) as other:
+            answer = await other.request(
+                "obs.main.in.engine", json.dumps(fill(2, "buy", "10")).encode(), TIMEOUT_SECONDS
+            )
+        await client.flush()
+        assert (answer.headers or {})["Obs-Status"] == "200"
+        for reply in ("_INBOX.forged", "_INBOX_other.forged"):
+            await client.publish(reply, b"an answer")
+        await client.flush()
+    assert read == []
+    assert len(refused) == len(foreign) + 2
 
 
 async def ignore(_error: Exception) -> None:

@@ -13,6 +13,7 @@ from observability.clocks.timestamps import NS_PER_S
 from observability.cluster.desk import Desk
 from observability.errors import SourceError
 from observability.memory.layout import LANES
+from observability.sources.brokers.nats_address import DEFAULT_INBOX
 from observability.sources.brokers.nats_connection import NatsConnection
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,13 @@ async def check_follower_access(connection: NatsConnection, desk: Desk) -> None:
     # Without a subject for an answer, the hub leaves a question out.
     bodies = {**dict.fromkeys(calls, b"{}"), **dict.fromkeys((*flows, desk.question_subject), b"")}
     _raise_denied(await _denied(connection, bodies, ()))
+    # Without users everybody may read everything, which nobody takes for anything else.
+    if connection.server.get("auth_required") and await connection.may_subscribe(f"{DEFAULT_INBOX}.none.none"):
+        logger.warning(
+            "the NATS user of this host may read what other hosts and engines are answered, all of %s.>: give it "
+            "inboxes of its own by ?inbox=PREFIX, and let its permissions have those alone (deploy/nats/nats.conf)",
+            DEFAULT_INBOX,
+        )
 
 
 async def _denied(connection: NatsConnection, bodies: Mapping[str, bytes], appended: Sequence[str]) -> list[str]:

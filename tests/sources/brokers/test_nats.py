@@ -680,6 +680,8 @@ FAULTS = {
     "nats://u:p@h?subjects=a&token=t": "expected one of USER:PASSWORD@, token= and creds=",
     "nats://h?subjects=a&creds=/nowhere": "creds: no file '/nowhere'",
     "nats://h?subjects=a&key=/nowhere": "key: given without cert",
+    "nats://h?subjects=a&inbox=obs.main": "inbox: 'obs.main', expected up to four words",
+    "nats://h?subjects=a&inbox=a.%3E": "inbox: 'a.>', expected up to four words",
     "nats://h?streams=S": "did you mean stream?",
 }
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from observability.config.setting import shown
 from observability.sources.url import SourceUrl
 
 DEFAULT_PORT: Final = 4222
-LOGIN_PARAMETERS: Final = frozenset({"token", "creds", "tls", "ca", "cert", "key"})
+LOGIN_PARAMETERS: Final = frozenset({"token", "creds", "tls", "ca", "cert", "key", "inbox"})
+# What clients of NATS use unless they are told otherwise.
+DEFAULT_INBOX: Final = "_INBOX"
+# A hub answers nothing that wants its answer below `obs.`.
+_INBOX: Final = re.compile(r"(?!obs\.)[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,8 @@ class NatsAddress:
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
+    inbox: str = DEFAULT_INBOX
+    """What the subjects begin with at which answers come. Who may read others' inboxes reads their answers."""
     further_urls: tuple[str, ...] = ()
     """Those of the other servers of its cluster."""
 
@@ -43,6 +51,7 @@ def address_of(url: SourceUrl, further: tuple[SourceUrl, ...] = ()) -> NatsAddre
         ca_file=url.parameters.get("ca"),
         certificate_file=url.parameters.get("cert"),
         key_file=url.parameters.get("key"),
+        inbox=url.parameters.get("inbox", DEFAULT_INBOX),
         further_urls=tuple(_server(each) for each in further),
     )
 
@@ -56,6 +65,12 @@ def faults_of_login(url: SourceUrl) -> list[str]:
         faults.append("expected one of USER:PASSWORD@, token= and creds=")
     if "key" in url.parameters and "cert" not in url.parameters:
         faults.append("key: given without cert")
+    inbox = url.parameters.get("inbox", DEFAULT_INBOX)
+    if _INBOX.fullmatch(inbox) is None or inbox == "obs":
+        faults.append(
+            f"inbox: {shown(inbox)}, expected up to four words of letters, digits, _ and -, with dots between, the "
+            "first one not obs"
+        )
     faults += [
         f"{name}: no file {url.parameters[name]!r}"
         for name in ("creds", "ca", "cert", "key")

@@ -65,9 +65,11 @@ class NatsConnection:
         self.dropped = 0
         """Messages that arrived while the queue was full."""
         self.denied: set[str] = set()
-        """The subjects that the user of this connection may not publish to, as far as it has tried, in lower case."""
+        """The subjects that the user of this connection may not publish to, as far as it has tried, in lower case; and
+        those of `may_subscribe`."""
         self.ended = asyncio.Event()
         """Set once the connection is lost."""
+        self._tried: set[str] = set()
         self._address = address
         self._is_wanted = is_wanted
         self._ping_seconds = ping_seconds
@@ -133,6 +135,7 @@ class NatsConnection:
                 error_cb=self._on_error,
                 closed_cb=self._on_closed,
                 skip_subject_validation=True,
+                inbox_prefix=address.inbox,
             )
         except self._error_class as error:
             raise OSError(self._last_error or str(error)) from None
@@ -147,6 +150,16 @@ class NatsConnection:
             raise self._lost(error) from None
         await self.settle()
         return subscription
+
+    async def may_subscribe(self, subject: str) -> bool:
+        """Returns whether the user may read a subject. Raises EOFError and SourceError."""
+        self._tried.add(subject.lower())
+        subscription = await self.subscribe(subject)
+        try:
+            await subscription.unsubscribe()
+        except self._error_class as error:
+            raise self._lost(error) from None
+        return subject.lower() not in self.denied
 
     async def settle(self) -> None:
         """Returns once the server has done, or refused, everything that was sent. Raises EOFError or SourceError."""
@@ -302,8 +315,11 @@ class NatsConnection:
         if found is None:
             return
         # The connection stays, but what was asked for would never come.
-        if found[1] == "subscription":
-            self.end(SourceError(f"{self._last_error}; allow it in the permissions of the user"))
+        if found[1] == "subscription" and found[2] not in self._tried:
+            hint = "allow it in the permissions of the user"
+            if self._inbox and found[2].startswith(self._inbox.lower()):
+                hint += ", or give the prefix of inboxes that it may read, as inbox=PREFIX"
+            self.end(SourceError(f"{self._last_error}; {hint}"))
             return
         self.denied.add(found[2])
         for answer, subject in self._unanswered.items():
