@@ -12,13 +12,13 @@ import pytest
 
 from observability.snapshot.frames import HEADROOM
 from observability.stream.batches.aio import WriteContext
-from observability.stream.batches.block import MAX_BATCH
 from observability.stream.batches.io_uring import SendRing
 from observability.stream.cohort import Batches, BatchSends, frame_header
 from tcp_pair import TcpPair
 
 PAYLOAD = bytes(range(256)) * 8
 FRAME = b"\x81\x7e\x08\x00" + PAYLOAD
+PING = b"\x89\x00"
 
 
 class Member:
@@ -42,7 +42,7 @@ class Scene:
 
     def __init__(self, batches: Batches, count: int) -> None:
         self.members = [Member(TcpPair()) for _ in range(count)]
-        self.sends = BatchSends(batches, frame_header)
+        self.sends = BatchSends(batches, frame_header, takes_pings=True)
         for member in self.members:
             assert self.sends.append(cast(Any, member))
         self.set_payload(PAYLOAD)
@@ -90,6 +90,50 @@ def test_a_message_before_the_frame_goes_with_it(scene: Scene) -> None:
     scene.sends.set_message(bytearray(HEADROOM) + b"deflated", True, b"before")
     assert scene.send() == []
     assert [member.pair.read(18) for member in scene.members] == [b"\x81\x06before\xc1\x08deflated"] * 3
+
+
+def test_a_ping_goes_in_front_of_the_frame_of_those_that_it_is_due_to(scene: Scene) -> None:
+    scene.sends.set_pings([0, 2])
+    assert scene.send() == []
+    assert [scene.members[index].pair.read(2 + len(FRAME)) for index in (0, 2)] == [PING + FRAME] * 2
+    assert scene.members[1].pair.read(len(FRAME)) == FRAME
+    scene.sends.set_pings([1])
+    assert scene.send() == []
+    assert scene.members[1].pair.read(2 + len(FRAME)) == PING + FRAME
+    assert [scene.members[index].pair.read(len(FRAME)) for index in (0, 2)] == [FRAME] * 2
+    scene.sends.set_pings([])
+    assert scene.send() == []
+    assert [member.pair.read(len(FRAME)) for member in scene.members] == [FRAME] * 3
+    assert all(member.pair.has_nothing_to_read() for member in scene.members)
+
+
+def test_a_ping_goes_with_the_frame_however_that_and_its_members_have_grown(batches: Batches) -> None:
+    scene = Scene(batches, 63)
+    scene.sends.set_pings([62])
+    payload = os.urandom(40_000)
+    frame = b"\x81\x7e\x9c\x40" + payload
+    scene.set_payload(payload)
+    for _ in range(4):
+        scene.members.append(Member(TcpPair()))
+        assert scene.sends.append(cast(Any, scene.members[-1]))
+    assert scene.sends.send(61, 67) == []
+    assert [member.pair.read(40_004) for member in scene.members[63:]] == [frame] * 4
+    assert scene.members[61].pair.read(40_004) == frame
+    assert scene.members[62].pair.read(2 + 40_004) == PING + frame
+    scene.sends.set_message(bytearray(HEADROOM) + b"deflated", True, b"before")
+    assert scene.sends.send(62, 63) == []
+    assert scene.members[62].pair.read(20) == PING + b"\x81\x06before\xc1\x08deflated"
+    scene.close()
+
+
+def test_the_transport_gets_the_rest_of_a_ping_and_its_frame(scene: Scene) -> None:
+    full = scene.members[1]
+    with suppress(BlockingIOError):
+        while full.pair.sender.send(bytes(100_000)):
+            pass
+    scene.sends.set_pings([1])
+    assert scene.send() == [1] and full.written == [PING + FRAME]
+    assert [scene.members[index].pair.read(len(FRAME)) for index in (0, 2)] == [FRAME] * 2
 
 
 def test_the_transport_gets_the_bytes_that_a_socket_does_not_take(scene: Scene) -> None:
@@ -151,12 +195,13 @@ def test_aio_leaves_the_frame_of_a_number_that_is_closed_to_the_transport() -> N
 
 
 def test_a_batch_reaches_those_behind_members_that_have_left(batches: Batches) -> None:
-    scene = Scene(batches, MAX_BATCH)
-    for index in (0, 1, 7, MAX_BATCH - 1):
+    count = 250
+    scene = Scene(batches, count)
+    for index in (0, 1, 7, count - 1):
         scene.sends.void(index)
     assert scene.send() == []
     reached = [index for index, member in enumerate(scene.members) if not member.pair.has_nothing_to_read()]
-    assert reached == [index for index in range(MAX_BATCH) if index not in (0, 1, 7, MAX_BATCH - 1)]
+    assert reached == [index for index in range(count) if index not in (0, 1, 7, count - 1)]
     scene.close()
 
 

@@ -15,8 +15,8 @@ from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_S
 from observability.memory.counters import Counters
 from observability.snapshot.frames import HEADROOM, Frame
-from observability.stream.broadcast import Broadcaster
-from observability.stream.cohort import CHUNK_CLIENTS, CohortKey
+from observability.stream.broadcast import CALM_FRAMES, Broadcaster, ChunkSize
+from observability.stream.cohort import CALM_CHUNK_CLIENTS, CHUNK_CLIENTS, CohortKey
 from observability.stream.views import EVERYTHING, View
 from observability.websocket.deflate import DeflateCounters
 
@@ -187,6 +187,26 @@ def test_a_cohort_is_sent_a_frame_in_chunks_with_the_loop_in_between() -> None:
     assert sent == [CHUNK_CLIENTS, 2 * CHUNK_CLIENTS, 3 * CHUNK_CLIENTS]
     assert len(set(order)) == 3 * CHUNK_CLIENTS
     assert broadcast.broadcaster.messages_sent == 3 * CHUNK_CLIENTS
+
+
+def test_a_frame_may_be_sent_in_other_chunks_than_the_one_before() -> None:
+    order: list[CohortClient] = []
+    broadcast = Broadcast(*(CohortClient(order) for _ in range(300)))
+    sent = []
+    for seq, chunk in ((1, 200), (2, 100), (3, 300)):
+        broadcast.broadcaster.send_frame(Frame("epoch", seq, 0, 0, b"%d" % seq), chunk)
+        sent.append(len(order))
+    broadcast.finish()
+    assert sent == [200, 200, 200] and broadcast.loop.is_idle
+    assert len(order) == 500 and all(member.sent[-1] == 3 for member in order)
+
+
+def test_chunks_are_larger_once_nobody_has_asked_for_anything_for_some_frames() -> None:
+    size = ChunkSize()
+    calm = [size.of_frame(0) for _ in range(CALM_FRAMES)]
+    assert calm == [CHUNK_CLIENTS] * (CALM_FRAMES - 1) + [CALM_CHUNK_CLIENTS]
+    asked = [size.of_frame(1) for _ in range(CALM_FRAMES + 1)]
+    assert asked == [CHUNK_CLIENTS] * CALM_FRAMES + [CALM_CHUNK_CLIENTS]
 
 
 def test_small_cohorts_share_a_chunk() -> None:

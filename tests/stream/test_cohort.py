@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -31,14 +31,28 @@ class Member:
         return send
 
 
+class Sends(PicowsSends):
+    """Sends that notes which members a frame brings a ping to."""
+
+    takes_pings = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinged: list[int] = []
+
+    def set_pings(self, indexes: Sequence[int]) -> None:
+        self.pinged = list(indexes)
+
+
 class Scene:
     """A cohort, and the frames that it sends."""
 
     def __init__(self, *, is_compressed: bool = False, keeps_context: bool = False, **key_fields: bool) -> None:
+        self.sends = Sends()
         self.view = View(EVERYTHING, DeflateCounters(Counters()))
         fields = {"accepts_lag": False, "is_plain": False} | key_fields
         key = CohortKey(self.view, is_compressed, keeps_context, **fields)
-        self.cohort = Cohort(key, PicowsSends())
+        self.cohort = Cohort(key, self.sends)
         self.seq = 0
 
     def join(self, deflate: DeflateMemory | None = None) -> Member:
@@ -173,3 +187,19 @@ def test_a_member_that_leaves_may_be_sent_the_same_message_again() -> None:
     scene.leave(member)
     again = memory.frame_for(scene.view.full(scene.frame).deflated)
     assert inflate(bytes(again[HEADROOM:]), 1000) == payload
+
+
+def test_a_ping_waits_for_a_frame_that_its_member_is_sent() -> None:
+    scene = Scene()
+    sent, late, leaving = (scene.join() for _ in range(3))
+    assert all(scene.cohort.ping(cast(Any, member)) for member in (sent, late, leaving))
+    assert not scene.cohort.ping(cast(Any, late))
+    scene.leave(leaving)
+    pinged = []
+    for end in (1, 2, 2):
+        scene.begin()
+        pinged.append(scene.sends.pinged)
+        scene.cohort.send(0, end)
+        scene.cohort.skip(end, 2)
+    assert pinged == [[0, 1], [1], []]
+    assert scene.cohort.ping(cast(Any, late))

@@ -28,7 +28,7 @@ from observability.snapshot.shared_frames import FrameWriter, SharedFrames
 from observability.stream.broadcast import Broadcaster
 from observability.stream.lane_feed import make_lanes
 from observability.stream.subscriber import Subscriber
-from ws_client import RawClient, ask, receive, reset
+from ws_client import PING, TEXT, RawClient, ask, receive, reset
 
 
 class Symbols:
@@ -119,6 +119,27 @@ def part_of(snapshot: dict[str, Any], channels: list[str], symbols: list[str] | 
 def stream(serve: Callable[[Application], Any]) -> Iterator[Stream]:
     stream = Stream(serve)
     yield stream
+    stream.server.run(stream.endpoint.close(0.05))
+
+
+@pytest.mark.parametrize("broadcast", ["auto", "picows"])
+def test_a_ping_goes_with_the_next_frame_and_by_itself_if_none_comes(
+    serve: Callable[[Application], Any], broadcast: str
+) -> None:
+    stream = Stream(serve, broadcast=broadcast)
+    with RawClient(stream.server.port, "/ws") as raw:
+        assert [raw.next_frame()[0] for _ in range(2)] == [TEXT, TEXT]  # type: ignore[index]
+        (client,) = stream.endpoint.clients.values()
+        for pings in (1, 2):
+            # The first waits for a frame that does not come before the second is due.
+            for _ in range(pings):
+                stream.server.call(client.send_ping)
+            if pings == 2:
+                assert raw.next_frame() == (PING, b"")
+            seq = stream.tick()
+            assert raw.next_frame() == (PING, b"")
+            _, payload = raw.next_frame()  # type: ignore[misc]
+            assert json.loads(payload)["seq"] == seq
     stream.server.run(stream.endpoint.close(0.05))
 
 

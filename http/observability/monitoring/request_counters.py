@@ -9,6 +9,8 @@ class RequestCounters:
     """Counts answers by method, route and status, and times them by route."""
 
     def __init__(self, counters: Counters) -> None:
+        self.answers = 0
+        """Answers counted so far."""
         self._counters = counters
         self._known: dict[tuple[str, str, int], tuple[Counter, BucketHistogram]] = {}
 
@@ -25,5 +27,6 @@ class RequestCounters:
                     "http_request_duration_seconds", "From the parsed request to its written answer", route=route
                 ),
             )
+        self.answers += number
         known[0].add(number)
         known[1].record(spent_ns, number)

@@ -163,6 +163,9 @@ class _Alone:
 
     def leave_cohort(self, client: Receiver) -> None: ...
 
+    def ping(self, client: Receiver) -> bool:
+        return False
+
     def catch_up(self) -> None: ...
 
 

@@ -30,7 +30,7 @@ from observability.routing.application import Application
 from observability.routing.router import Router, TakeTransport
 from observability.senders.endpoint import SenderEndpoint
 from observability.snapshot.frames import Frame
-from observability.stream.broadcast import Broadcaster, open_batches
+from observability.stream.broadcast import Broadcaster, ChunkSize, open_batches
 from observability.stream.endpoint import StreamEndpoint
 from observability.stream.state import Feed, StreamSettings, StreamState
 from observability.websocket.echo import EchoEndpoint
@@ -80,6 +80,8 @@ class Worker:
         slices: asyncio.Lock,
     ) -> None:
         """`slices` is shared by everything that works in slices."""
+        self._requests = RequestCounters(counters)
+        self._chunk_size = ChunkSize()
         client_counts = ClientCounts() if shared_port is None else shared_port.client_counts
         self.certificate = _certificate(config)
         self.router = Router()
@@ -141,7 +143,7 @@ class Worker:
             request_rate=RequestRate(config.http_rate_limit) if config.http_rate_limit else None,
             is_tls=self.certificate is not None,
             upgrade=self._upgrade,
-            on_answers=RequestCounters(counters).on_answers,
+            on_answers=self._requests.on_answers,
             keep_pace=self._state.keep_pace,
         )
         self._listener = HttpListener(self._application, client_counts.connections)
@@ -170,7 +172,7 @@ class Worker:
     def send_frame(self, frame: Frame) -> None:
         """Sends a frame to every subscriber. Answers made from the frame before are not ready any more."""
         self._application.clear_ready()
-        self._broadcaster.send_frame(frame)
+        self._broadcaster.send_frame(frame, self._chunk_size.of_frame(self._requests.answers))
 
     def add_sent_listener(self, listener: SentListener) -> None:
         self._broadcaster.add_sent_listener(listener)

@@ -29,6 +29,7 @@ from observability.stream.batches.aio import WriteContext
 from observability.stream.batches.block import Batches
 from observability.stream.batches.io_uring import SendRing
 from observability.stream.cohort import (
+    CALM_CHUNK_CLIENTS,
     CHUNK_CLIENTS,
     BatchSends,
     Cohort,
@@ -52,6 +53,10 @@ _ROTATION: Final = 61
 _SHARE: Final = 3
 _CROWD_NS: Final = NS_PER_MS // 2
 _MAX_TURN_NS: Final = 8 * NS_PER_MS
+
+
+# Chunks grow once so many frames have been sent and nobody has asked for anything.
+CALM_FRAMES: Final = 20
 
 
 class Receiver(Member, Protocol):
@@ -106,6 +111,7 @@ class Broadcaster:
         # Of the frame that is being sent, in this order: subscribers on their own, those first that did not get the one
         # before; chunks of cohorts; more subscribers on their own.
         self._frame: Frame | None = None
+        self._chunk_clients = CHUNK_CLIENTS
         self._overdue: deque[Receiver] = deque()
         self._chunks: deque[tuple[Cohort[Receiver], int, int]] = deque()
         self._waiting: deque[Receiver] = deque()
@@ -153,8 +159,14 @@ class Broadcaster:
         self.clients[client] = None
         self._others[client] = None
 
-    def send_frame(self, frame: Frame) -> None:
-        """Starts to send `frame`. Subscribers that still wait for the previous frame skip that one."""
+    def ping(self, client: Receiver) -> bool:
+        """Sends a ping to `client` with the next frame, at no cost. Returns False if it has to be sent by itself."""
+        cohort = self.clients.get(client)
+        return cohort is not None and cohort.ping(client)
+
+    def send_frame(self, frame: Frame, chunk_clients: int = CHUNK_CLIENTS) -> None:
+        """Starts to send `frame`, in chunks of so many clients. Subscribers that still wait for the previous frame skip
+        that one."""
         was_sending = self._is_sending
         if not self.clients and not was_sending:
             self._frame = frame
@@ -168,7 +180,7 @@ class Broadcaster:
                 self._skip_missed(missed)
         self._frame = frame
         self._is_sending = True
-        room = CHUNK_CLIENTS
+        room = self._chunk_clients = chunk_clients
         cohorts = deque(self._cohorts.values())
         cohorts.rotate(frame.seq)
         # All that did not get the previous frame come before those that did.
@@ -197,7 +209,7 @@ class Broadcaster:
             while start < end:
                 stop = min(start + room, end)
                 self._chunks.append((cohort, start, stop))
-                room = room - (stop - start) or CHUNK_CLIENTS
+                room = room - (stop - start) or self._chunk_clients
                 start = stop
         return room
 
@@ -229,7 +241,7 @@ class Broadcaster:
 
     def _send_chunk(self, frame: Frame) -> None:
         # hot: once per chunk of clients per tick (observability bench --only fanout)
-        room = CHUNK_CLIENTS
+        room = self._chunk_clients
         if self._overdue:
             room = self._send_to_others(self._overdue, frame, room)
         while room and self._chunks:
@@ -322,7 +334,23 @@ class Broadcaster:
     def _make_sends(self, key: CohortKey) -> Sends:
         if self._batches is None or not key.is_plain:
             return PicowsSends()
-        return BatchSends(self._batches, no_header if key.takes_events else frame_header)
+        if key.takes_events:
+            return BatchSends(self._batches, no_header)
+        return BatchSends(self._batches, frame_header, takes_pings=True)
+
+
+class ChunkSize:
+    """How many clients the chunks of a frame have: more while no request would have to wait for one of them."""
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._calm_frames = 0
+
+    def of_frame(self, answers: int) -> int:
+        """Returns the size for the next frame; `answers` is how many requests have been answered so far."""
+        self._calm_frames = self._calm_frames + 1 if answers == self._answers else 0
+        self._answers = answers
+        return CHUNK_CLIENTS if self._calm_frames < CALM_FRAMES else CALM_CHUNK_CLIENTS
 
 
 def open_batches(broadcast: str, max_sockets: int) -> Batches | None:

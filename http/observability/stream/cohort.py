@@ -7,6 +7,7 @@ or has bytes unsent is in no cohort.
     sends     | a | b | c | d |          leaves a send that does nothing, so that indexes stay valid
     skipped   | 0 | 2 | 2 | 1 |          frames that the server was too late to send: neighbours with the same number
                                          are sent one `lag` message with the next frame, by the same send
+    pings     { B }                      members that are sent a ping with the next frame, by the same send
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ from observability.websocket.deflate import DeflateMemory
 # The loop runs between chunks, so that a REST answer waits for one chunk, which takes little more than a millisecond,
 # and not for all clients. Each chunk costs about 50 us beside its sends: the loop finds little of itself in the caches.
 CHUNK_CLIENTS: Final = 250
+# Of each chunk while nobody asks for anything.
+CALM_CHUNK_CLIENTS: Final = 500
 
 _FINAL_TEXT: Final = 0x81
 _RSV1: Final = 0x40
+_PING: Final = b"\x89\x00"
 
 
 class CohortKey(NamedTuple):
@@ -87,12 +91,21 @@ class Sends(Protocol):
         """Prepares the payload of `message`, which has headroom in front, to be sent, and a message `before` it unless
         that is empty."""
 
+    @property
+    def takes_pings(self) -> bool:
+        """Whether a ping may go with a message."""
+
+    def set_pings(self, indexes: Sequence[int]) -> None:
+        """Prepares the message to be sent with a ping in front of it to these members, and without one to others."""
+
     def send(self, start: int, end: int) -> list[int]:
         """Sends to the members from `start` to before `end`. Returns the indexes of those that have bytes unsent."""
 
 
 class PicowsSends:
     """Sends through the members' transports, by picows."""
+
+    takes_pings = False
 
     def __init__(self) -> None:
         self._sends: list[Callable[..., Any]] = []
@@ -115,6 +128,9 @@ class PicowsSends:
         self._is_compressed = is_compressed
         self._before = bytearray(HEADROOM) + before if before else None
 
+    def set_pings(self, indexes: Sequence[int]) -> None:
+        assert not indexes, "pings are sent by themselves"
+
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per client per tick (observability bench --only fanout)
         message, is_compressed, text = self._message, self._is_compressed, WSMsgType.TEXT
@@ -133,10 +149,11 @@ class BatchSends:
     """Sends by one system call per batch of members, to their sockets. The objects behind a transport are not touched:
     for many members they are in no cache."""
 
-    def __init__(self, batches: Batches, make_header: MakeHeader) -> None:
+    def __init__(self, batches: Batches, make_header: MakeHeader, *, takes_pings: bool = False) -> None:
+        self.takes_pings = takes_pings
         self._batches = batches
         self._make_header = make_header
-        self._block = batches.make_block()
+        self._block = batches.make_block(_PING if takes_pings else b"")
         self._members: list[Member] = []
 
     def append(self, member: Member) -> bool:
@@ -161,12 +178,15 @@ class BatchSends:
     def set_message(self, message: bytearray, is_compressed: bool, before: bytes = b"") -> None:
         self._block.set_frame(_framed(self._make_header, before, message, is_compressed), message, HEADROOM)
 
+    def set_pings(self, indexes: Sequence[int]) -> None:
+        self._block.set_prefaced(indexes)
+
     def send(self, start: int, end: int) -> list[int]:
         # hot: once per batch of clients per tick (observability bench --only fanout)
         behind: list[int] = []
         for index, sent in self._batches.submit(self._block, start, end):
             # A transport that gets bytes for a connection which has failed finds that out by itself.
-            self._members[index].transport.write(self._block.unsent(max(sent, 0)))
+            self._members[index].transport.write(self._block.unsent(index, max(sent, 0)))
             behind.append(index)
         return behind
 
@@ -189,6 +209,9 @@ class Cohort(Generic[MemberT]):
         self._skipped: list[int] = []
         self._has_skipped = False
         self._prepared = 0
+        # Members that a ping is due to, and the indexes of those that this frame brings it to.
+        self._pings: dict[MemberT, None] = {}
+        self._pinged: list[int] = []
         self._identity: object | None = None
         """The message that every member got last, compressed; None if the next one must refer to none."""
 
@@ -221,12 +244,21 @@ class Cohort(Generic[MemberT]):
             # Whether it got the newest message depends on how far the chunks are.
             member.deflate.forget()
         self._members[index] = None
+        self._pings.pop(member, None)
         self._sends.void(index)
         if self._is_sending:
             self._voided.append(index)
         else:
             self._remove(index)
         return index
+
+    def ping(self, member: MemberT) -> bool:
+        """Sends a ping to a member with the next frame. Returns False if that cannot be done, or if the last one still
+        waits for a frame."""
+        if not self._sends.takes_pings or member in self._pings:
+            return False
+        self._pings[member] = None
+        return True
 
     def begin(self, frame: Frame) -> int:
         """Prepares a frame. Returns the number of sends that it takes."""
@@ -247,6 +279,9 @@ class Cohort(Generic[MemberT]):
                 self._identity = deflated.identity
         self._has_skipped = self._has_skipped and any(self._skipped)
         self._prepare(0)
+        if self._pings or self._pinged:
+            self._pinged = [self._indexes[member] for member in self._pings]
+            self._sends.set_pings(self._pinged)
         return len(self._members)
 
     def send(self, start: int, end: int) -> tuple[int, Sequence[MemberT]]:
@@ -256,6 +291,8 @@ class Cohort(Generic[MemberT]):
         if self._voided:
             count -= sum(1 for index in self._voided if start <= index < end)
         indexes = self._send_with_lag(start, end) if self._has_skipped else self._sends.send(start, end)
+        if self._pings:
+            self._forget_pings(start, end)
         if not indexes:
             return count, ()
         members = [self._members[index] for index in indexes]
@@ -275,6 +312,12 @@ class Cohort(Generic[MemberT]):
             behind += self._sends.send(start, stop)
             start = stop
         return behind
+
+    def _forget_pings(self, start: int, end: int) -> None:
+        """Ends the wait of those members from `start` to before `end` that were sent a ping."""
+        for index in self._pinged:
+            if start <= index < end and (member := self._members[index]) is not None:
+                self._pings.pop(member, None)
 
     def _prepare(self, skipped: int) -> None:
         """Prepares the message for members that have skipped so many frames."""
@@ -356,4 +399,4 @@ def _send_nothing(*_: object) -> None:
     """The send of a member that has left."""
 
 
-assert CHUNK_CLIENTS <= MAX_BATCH
+assert CHUNK_CLIENTS <= CALM_CHUNK_CLIENTS <= MAX_BATCH

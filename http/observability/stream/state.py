@@ -19,6 +19,8 @@ from observability.stream.views import Views
 from observability.websocket.close_codes import DisconnectCounters
 from observability.websocket.deflate import DeflateCounters
 
+# A ping may wait for the next frame where there are at least so many in the time between two pings.
+_FRAMES_PER_PING: Final = 10
 # How long the loop may be busy with clients that go before frames are looked after again.
 _PACE_NS: Final = 2 * NS_PER_MS
 # Stands in a greeting for what is the client's own.
@@ -69,6 +71,9 @@ class Broadcast(Protocol):
     def leave_cohort(self, client: Receiver) -> None:
         """Sends to a subscriber on its own from now on."""
 
+    def ping(self, client: Receiver) -> bool:
+        """Sends a ping to a subscriber with the next frame. Returns False if it has to be sent by itself."""
+
     def catch_up(self) -> None:
         """Sends more of the frame that is being sent."""
 
@@ -103,6 +108,8 @@ class StreamState:
         self.painted = PaintedFrames(feed.frames, counters, host_clock)
         self.host_clock = host_clock
         self.lane_subscribers: set[LaneSubscriber] = set()
+        self.pings_with_frames = settings.interval_seconds * _FRAMES_PER_PING <= settings.heartbeat_seconds
+        """Whether a ping may wait for the next frame."""
         self.stale_message: bytes | None = None
         """The message that new subscribers get while the data is stale."""
         self._pace_ns = 0

@@ -267,6 +267,11 @@ class Subscriber(WebSocketConnection):
             self._is_behind = False
             self._stream.broadcaster.clients_behind -= 1
 
+    def send_ping(self) -> None:
+        stream = self._stream
+        if not stream.pings_with_frames or not stream.broadcaster.ping(self):
+            super().send_ping()
+
     def on_closing(self) -> None:
         self._stream.broadcaster.discard(self)
         self._change_view(None)

@@ -11,9 +11,8 @@ from observability.websocket.connection import WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
-# Clients are pinged in this many groups, spread over the interval, so that pings never leave, and their answers never
-# come, in one burst.
-PING_GROUPS: Final = 64
+# Clients are pinged in this many groups, spread over the interval, so that pings never leave in one burst.
+PING_GROUPS: Final = 16
 # The loop runs after so many pings, which take half a millisecond or less.
 PINGS_PER_TURN: Final = 32
 SILENT_HEARTBEATS_ALLOWED: Final = 2
@@ -24,7 +23,7 @@ class ClientPinger:
 
     The clients, by their numbers, are a ring of groups; each has its turn once per interval:
 
-        0: 64 128 192 ...    1: 1 65 129 ...    ...    63: 63 127 191 ...
+        0: 16 32 48 ...    1: 1 17 33 ...    ...    15: 15 31 47 ...
     """
 
     def __init__(self, interval_seconds: float, loop: asyncio.AbstractEventLoop) -> None:

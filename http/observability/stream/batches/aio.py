@@ -55,8 +55,8 @@ class WriteContext:
         """Gives the context back."""
         call(self._destroy, self._context)
 
-    def make_block(self) -> Block:
-        return WriteBlock()
+    def make_block(self, preface: bytes = b"") -> Block:
+        return WriteBlock(preface)
 
     def register(self, fd: int) -> int:
         """Returns the place of a socket in a block: its number, which must be voided or removed before it is closed."""
@@ -84,19 +84,21 @@ class WriteContext:
                 accepted += count
             index += count
         if accepted:
-            found += self._events_of(accepted, block.length)
+            found += self._events_of(accepted, block)
         return found
 
-    def _events_of(self, count: int, length: int) -> Sequence[tuple[int, int]]:
-        """Reads the events of so many writes; returns those of which the result is not `length`."""
+    def _events_of(self, count: int, block: Block) -> Sequence[tuple[int, int]]:
+        """Reads the events of so many writes; returns those that wrote less than they should."""
         events = self._events
         got = call(self._getevents, self._context, count, MAX_BATCH, self._events_address, None)
         assert got == count, "a write has more than one event"
         results = events[_WORD_RESULT : got * _EVENT_WORDS : _EVENT_WORDS].tolist()
-        if results.count(length) == got:
+        if results.count(block.length) == got:
             return ()
         indexes = events[_WORD_INDEX : got * _EVENT_WORDS : _EVENT_WORDS].tolist()
-        return [(index, result) for index, result in zip(indexes, results, strict=True) if result != length]
+        return [
+            (index, result) for index, result in zip(indexes, results, strict=True) if result != block.length_of(index)
+        ]
 
 
 class WriteBlock(Block):

@@ -6,10 +6,10 @@ import ctypes
 import os
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Protocol
 
-MAX_BATCH: Final = 255
+MAX_BATCH: Final = 511
 ENTRY_BYTES: Final = 64
 ENTRY_WORDS: Final = ENTRY_BYTES // 4
 _MIN_BUFFER_BYTES: Final = 16 * 1024
@@ -24,8 +24,9 @@ syscall.restype = ctypes.c_long
 class Batches(Protocol):
     """A way to hand many sends to the kernel by one system call."""
 
-    def make_block(self) -> Block:
-        """Returns the prepared sends of one set of sockets, which has none yet."""
+    def make_block(self, preface: bytes = b"") -> Block:
+        """Returns the prepared sends of one set of sockets, which has none yet. Sockets may be sent `preface` in front
+        of a frame."""
 
     def register(self, fd: int) -> int | None:
         """Returns the place of a socket in a block; None if there is no room for it."""
@@ -42,19 +43,28 @@ class Batches(Protocol):
 class Block(ABC):
     """The prepared sends of one set of sockets, in an order that may change: a removed one is replaced by the last.
 
-    An entry has 64 bytes; a subclass says what its words are."""
+    An entry has 64 bytes; a subclass says what its words are. All entries point into one buffer:
+
+        | preface | header | payload |
+        ^         ^
+        |         what most entries point at
+        what those point at whose sockets are sent the preface too
+    """
 
     # Which words of an entry hold the index, and the address and the length of the frame.
     _WORD_INDEX: ClassVar[int]
     _WORD_ADDRESS: ClassVar[int]
     _WORD_LENGTH: ClassVar[int]
 
-    def __init__(self) -> None:
+    def __init__(self, preface: bytes = b"") -> None:
+        self._preface = preface
+        # Which entries are sent the preface.
+        self._prefaced: frozenset[int] = frozenset()
         self._places: list[int | None] = []
         self._capacity = 0
         self.words: memoryview[int] = memoryview(bytearray()).cast("I")
         """The entries, and room for more."""
-        self._buffer = bytearray(_MIN_BUFFER_BYTES)
+        self._set_buffer(_MIN_BUFFER_BYTES)
         self.length = 0
         """The bytes of the frame."""
         self._grow(64)
@@ -87,36 +97,68 @@ class Block(ABC):
 
     def set_frame(self, header: bytes, payload: bytes | bytearray | memoryview[int], offset: int = 0) -> None:
         """Puts one frame into the buffer: `header`, then `payload` from `offset` on."""
-        size = len(payload) - offset
-        length = len(header) + size
-        if length > len(self._buffer):
-            self._buffer = bytearray(2 * length)
+        length = len(header) + len(payload) - offset
+        start = len(self._preface)
+        if start + length > len(self._buffer):
+            self._set_buffer(2 * length)
             self._set_address()
         view = memoryview(self._buffer)
-        view[: len(header)] = header
-        view[len(header) : length] = memoryview(payload)[offset:]
+        view[start : start + len(header)] = header
+        view[start + len(header) : start + length] = memoryview(payload)[offset:]
         if length != self.length:
             self.length = length
-            self._fill(self._WORD_LENGTH, length)
+            self._set_length()
 
-    def unsent(self, sent_bytes: int) -> bytes:
-        """Returns the part of the frame after its first `sent_bytes` bytes."""
-        return bytes(memoryview(self._buffer)[sent_bytes : self.length])
+    def set_prefaced(self, indexes: Iterable[int]) -> None:
+        """Puts the preface in front of the frames to these sockets, and of no other, until it is called again."""
+        before, self._prefaced = self._prefaced, frozenset(indexes)
+        for index in before:
+            self._point(index, 0)
+        self._point_to_preface()
+
+    def length_of(self, index: int) -> int:
+        """Returns how many bytes the socket at `index` is sent."""
+        return self.length + (len(self._preface) if index in self._prefaced else 0)
+
+    def unsent(self, index: int, sent_bytes: int) -> bytes:
+        """Returns what the socket at `index` is sent behind the first `sent_bytes` bytes."""
+        end = len(self._preface) + self.length
+        return bytes(memoryview(self._buffer)[end - self.length_of(index) + sent_bytes : end])
 
     def _grow(self, capacity: int) -> None:
         self._capacity = capacity
         self.words = memoryview(bytearray(capacity * ENTRY_BYTES)).cast("I")
         self.address = address_of(self.words)
         self.words[self._WORD_INDEX :: ENTRY_WORDS] = memoryview(array("I", range(capacity)))
-        self._fill(self._WORD_LENGTH, self.length)
+        self._set_length()
         self._set_address()
         for index, place in enumerate(self._places):
             self._write(index, place)
 
+    def _set_buffer(self, size: int) -> None:
+        self._buffer = bytearray(len(self._preface) + size)
+        self._buffer[: len(self._preface)] = self._preface
+        self._frame_address = address_of(self._buffer) + len(self._preface)
+
+    def _set_length(self) -> None:
+        self._fill(self._WORD_LENGTH, self.length)
+        self._point_to_preface()
+
     def _set_address(self) -> None:
-        address = address_of(self._buffer)
-        self._fill(self._WORD_ADDRESS, address & 0xFFFFFFFF)
-        self._fill(self._WORD_ADDRESS + 1, address >> 32)
+        self._fill(self._WORD_ADDRESS, self._frame_address & 0xFFFFFFFF)
+        self._fill(self._WORD_ADDRESS + 1, self._frame_address >> 32)
+        self._point_to_preface()
+
+    def _point_to_preface(self) -> None:
+        for index in self._prefaced:
+            self._point(index, len(self._preface))
+
+    def _point(self, index: int, preface_bytes: int) -> None:
+        """Lets the entry at `index` begin so many bytes before the frame."""
+        word, address = index * ENTRY_WORDS, self._frame_address - preface_bytes
+        self.words[word + self._WORD_LENGTH] = self.length + preface_bytes
+        self.words[word + self._WORD_ADDRESS] = address & 0xFFFFFFFF
+        self.words[word + self._WORD_ADDRESS + 1] = address >> 32
 
     def _fill(self, word: int, value: int) -> None:
         self.words[word::ENTRY_WORDS] = memoryview(array("I", [value]) * self._capacity)

@@ -129,8 +129,8 @@ class SendRing:
         """Closes the ring; the sockets in its table stay open only where others hold them."""
         os.close(self._fd)
 
-    def make_block(self) -> SendBlock:
-        return SendBlock()
+    def make_block(self, preface: bytes = b"") -> SendBlock:
+        return SendBlock(preface)
 
     def register(self, fd: int) -> int | None:
         """Puts a socket into the table and returns its place; None if the table is full."""
