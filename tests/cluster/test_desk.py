@@ -34,6 +34,9 @@ def test_a_host_without_servers_has_no_desk() -> None:
     assert Desk.of(Config()) is None
 
 
+AGGREGATOR: dict[str, object] = {"role": "aggregator", "sites": ("a",), "engine": "nats://a"}
+
+
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
@@ -55,6 +58,10 @@ def test_a_host_without_servers_has_no_desk() -> None:
             "--data-dir: given with --role aggregator, expected at the hub",
         ),
         ({"role": "edge", "engine": "nats://a", "demo": True}, "--demo: given with --role edge, expected at the hub"),
+        ({**AGGREGATOR, "alert_rules": Path(__file__)}, "--alerts: given with --role aggregator, expected at the hub"),
+        ({**AGGREGATOR, "record_max_age": 1}, "RECORD_MAX_AGE: given with --role aggregator, expected at the hub"),
+        ({**AGGREGATOR, "stale_after": 1.0}, "STALE_AFTER: given with --role aggregator, expected at the hub"),
+        ({**AGGREGATOR, "desk": "a"}, "--desk: given with --role aggregator, expected only the names of its --sites"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_what_is_expected(settings: dict[str, object], fault: str) -> None:

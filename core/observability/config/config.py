@@ -60,6 +60,16 @@ DEFAULT_CORS_ORIGINS: Final = ("http://localhost:3000", "http://localhost:5173")
 
 NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
+DEFAULT_DESK: Final = "main"
+# What only a host that takes events or has a store does anything with. CLUSTER_LEASE and CLUSTER_REPLICAS are not among
+# them: they are those of a desk, whose hosts may share a file of settings.
+_OF_HUBS: Final = frozenset({
+    "data_dir", "store_max_age", "store_max_bytes", "store_upgrade_copy", "record_max_age", "record_max_bytes",
+    "alert_rules", "instruments", "positions", "refuse_unknown_fields", "stale_after", "stale_after_by_symbol",
+    "session_timezone", "session_start", "daily_trade_ids", "starting_capital", "contract_multipliers",
+    "reporting_currency", "annualization", "risk_free_rate", "demo", "replay", "sources",
+})  # fmt: skip
+
 # The similarity (difflib's ratio) from which one name counts as a misspelling of another: all but a letter or two.
 NEAR_MISS_RATIO: Final = 0.85
 
@@ -419,7 +429,7 @@ class Config:
         flag="--role",
     )
     desk: str = _setting(
-        "main",
+        DEFAULT_DESK,
         DeskName(),
         "Name of the desk whose hosts belong together; its subjects begin with `obs.NAME`.",
         env="CLUSTER_DESK",
@@ -485,12 +495,13 @@ class Config:
             faults.append(f"{given}: given without {missing}, expected both or neither")
         if self.role == HUB_ROLE:
             return faults
-        given_here = (
-            (self.data_dir, "--data-dir"), (self.alert_rules, "--alerts"), (self.instruments, "--instruments"),
-            (self.positions, "--positions"), (self.demo, "--demo"), (self.replay, "--replay"),
-            (self.sources, "--source"),
-        )  # fmt: skip
-        faults += [f"{flag}: given with --role {self.role}, expected at the hub" for value, flag in given_here if value]
+        faults += [
+            f"{setting.flag or setting.env}: given with --role {self.role}, expected at the hub"
+            for setting in SETTINGS
+            if setting.name in _OF_HUBS and getattr(self, setting.name) != setting.default
+        ]
+        if self.is_aggregator and self.desk != DEFAULT_DESK:
+            faults.append("--desk: given with --role aggregator, expected only the names of its --sites")
         if self.engine is None:
             faults.append(f"--role: {self.role} without --engine, expected the NATS servers that its hub publishes to")
         return faults
