@@ -41,8 +41,10 @@ class Symbols:
     def __init__(self) -> None:
         self.parts: dict[str, Part] = {}
         self.groups = (Group(None, self.parts),)
+        self.is_touched = True
 
     def refresh(self, now_ns: int) -> None:
+        self.is_touched = True
         for symbol in "ABC" if now_ns % 5 else "AC":
             part = self.parts.setdefault(symbol, Symbol(symbol))
             assert isinstance(part, Symbol)

@@ -41,6 +41,14 @@ class Thingbox:
         self.groups = groups
         self.last_input_ns: int | None = None
 
+    @property
+    def is_touched(self) -> bool:
+        """Any part may have changed on every tick."""
+        return True
+
+    @is_touched.setter
+    def is_touched(self, value: bool) -> None: ...
+
     def refresh(self, now_ns: int, *, is_recorded: bool = True) -> None: ...
 
 
