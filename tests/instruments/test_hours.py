@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import pytest
 
@@ -90,12 +92,60 @@ def test_an_unknown_name_is_a_fault(name: str, fault: str) -> None:
     assert fault in str(hours.fault)
 
 
-def test_a_calendar_that_cannot_be_read_counts_as_none() -> None:
+def test_a_calendar_that_cannot_be_read_knows_nothing_and_says_why() -> None:
     calendars = Calendars()
     hours = calendars.hours("XNYS")
-    assert hours is not None and calendars.hours("XNYS") is hours
+    assert hours is not None
     hours.take(Schedule(fault="why"))
-    assert (calendars.hours("XNYS"), calendars.fault("XNYS")) == (None, "why")
+    assert calendars.hours("XNYS") is hours and calendars.fault("XNYS") == "why"
+    assert (hours.is_open(ns("2025-11-12T15:00")), hours.session_end_ns(ns("2025-11-12T15:00"))) == (None, None)
+
+
+DAYS = Schedule(
+    [ns(f"2025-11-{day}T14:30") for day in (12, 13, 14)],
+    [ns(f"2025-11-{day}T{at}") for day in (12, 13, 14) for at in ("14:30", "21:00")],
+)
+
+
+def test_a_calendar_is_read_again_an_hour_after_a_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [Schedule(fault="busy"), Schedule(fault="busy"), DAYS]
+    monkeypatch.undo()
+    monkeypatch.setattr(MarketHours, "_ask", lambda hours, _: hours.take(answers.pop(0)))
+    monkeypatch.setattr(module.threading, "Thread", _Now)
+    hours = MarketHours("XNYS")
+    # The first question of each has it read.
+    seen = [
+        (hours.is_open(ns(moment)), hours.is_open(ns(moment)), hours.fault, len(answers))[1:]
+        for moment in ("2025-11-12T15:00", "2025-11-12T15:59", "2025-11-12T16:00", "2025-11-12T17:00")
+    ]
+    assert seen == [(None, "busy", 2), (None, "busy", 2), (None, "busy", 1), (True, None, 0)]
+    assert len(caplog.records) == 1
+
+
+def test_what_a_calendar_has_said_holds_while_it_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [DAYS, Schedule(fault="busy"), Schedule(fault="busy")]
+    monkeypatch.undo()
+    monkeypatch.setattr(MarketHours, "_ask", lambda hours, _: hours.take(answers.pop(0)))
+    monkeypatch.setattr(module.threading, "Thread", _Now)
+    hours = MarketHours("XNYS")
+    # The first question of each has it read.
+    seen = [
+        (hours.is_open(ns(moment)), hours.is_open(ns(moment)), hours.fault, len(answers))[1:]
+        for moment in ("2025-11-12T15:00", "2025-11-13T15:00", "2025-11-14T15:00")
+    ]
+    assert seen == [(True, None, 2), (True, None, 1), (None, "busy", 0)]
+
+
+class _Now:
+    """A thread that has run when it has started."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
+        self._run = partial(target, *args)
+
+    def start(self) -> None:
+        self._run()
 
 
 def test_without_the_extra_only_a_market_that_is_always_open_has_hours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +168,7 @@ def test_a_process_of_its_own_reads_the_year_around_the_events() -> None:
     hours = MarketHours("XNYS")
     assert hours.is_open(ns("2025-11-12T15:00")) is None
     (reader,) = (each for each in threading.enumerate() if each.name == "calendar XNYS")
-    reader.join(60)
+    reader.join()
     assert hours.is_open(ns("2025-11-12T15:00")) is True
     assert hours.is_open(ns("2025-11-27T15:00")) is False
 

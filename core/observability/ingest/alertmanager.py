@@ -10,7 +10,8 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
     startsAt, endsAt     time of the event; a firing that is sent again has the same, so it changes nothing
     labels               labels
 
-Alerts that this server has sent to the Alertmanager are left out: they would come back for ever.
+Alerts with the label `alert_id` are left out, also those of another server that shares the Alertmanager: taken, each
+would be sent there anew, and the two would answer each other for ever.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from observability.events import (
 from observability.ingest.dialects import read_word
 
 OWN_LABEL: Final = "alert_id"
-"""The label by which an alert of ours is known."""
+"""The label by which an alert of this server is known, or of one like it."""
 
 _URL: Final = "_url"
 # What Go writes for no time.

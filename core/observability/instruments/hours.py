@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from observability.clocks.timestamps import NS_PER_DAY
+from observability.clocks.timestamps import NS_PER_DAY, NS_PER_HOUR
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ MAX_CALENDARS: Final = 64
 _BACK_NS: Final = 40 * NS_PER_DAY
 _AHEAD_NS: Final = 400 * NS_PER_DAY
 _LEFT_NS: Final = 40 * NS_PER_DAY
+# Read again after a fault: the machine may have been too busy, and the package may be a newer one by then.
+_RETRY_NS: Final = NS_PER_HOUR
 _TIMEOUT_SECONDS: Final = 120
 
 
@@ -55,19 +57,21 @@ class Schedule(msgspec.Struct):
 class MarketHours:
     """The hours of one calendar. Shared by all symbols that have it."""
 
-    __slots__ = ("_asked_ns", "_edges", "_is_always", "_is_reading", "_opens", "_span", "fault", "name")
+    __slots__ = ("_asked_ns", "_edges", "_is_always", "_is_reading", "_logged", "_opens", "_span", "fault", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.fault: str | None = None
-        """Why nothing is known; None while it may become known."""
+        """Why nothing is known; None while it is read for the first time. It is read again an hour later."""
         self._is_always = name == ALWAYS_OPEN
         self._opens: Sequence[int] = ()
         self._edges: Sequence[int] = ()
         self._span = (0, 0)
         self._is_reading = False
-        # When it was read last, by the events' time; it is not read again on that day.
+        # When it was read last, by the events' time; without a fault it is not read again on that day.
         self._asked_ns = -NS_PER_DAY
+        # The fault of the last reading.
+        self._logged: str | None = None
 
     def is_open(self, now_ns: int) -> bool | None:
         """Returns whether the market is open; None while that is not known."""
@@ -108,9 +112,13 @@ class MarketHours:
     def take(self, schedule: Schedule) -> None:
         """Takes what has been read."""
         self._is_reading = False
-        self.fault = schedule.fault
-        if schedule.fault is not None:
+        if schedule.fault != self._logged and schedule.fault is not None:
             logger.error("the calendar %s cannot be used: %s", self.name, schedule.fault)
+        self._logged = schedule.fault
+        start_ns, end_ns = self._span
+        # What was read before is still right.
+        self.fault = None if start_ns <= self._asked_ns < end_ns else schedule.fault
+        if schedule.fault is not None:
             return
         self._opens, self._edges = tuple(schedule.opens), tuple(schedule.edges)
         # From the first opening until the last one, of which more is known than the calendar's days.
@@ -118,12 +126,14 @@ class MarketHours:
 
     def _knows(self, now_ns: int) -> bool:
         start_ns, end_ns = self._span
-        if (now_ns + _LEFT_NS >= end_ns or now_ns < start_ns) and abs(now_ns - self._asked_ns) >= NS_PER_DAY:
-            self._read(now_ns)
+        if now_ns + _LEFT_NS >= end_ns or now_ns < start_ns:
+            pause_ns = NS_PER_DAY if self._logged is None else _RETRY_NS
+            if abs(now_ns - self._asked_ns) >= pause_ns:
+                self._read(now_ns)
         return start_ns <= now_ns < end_ns
 
     def _read(self, now_ns: int) -> None:
-        if not self._is_reading and self.fault is None:
+        if not self._is_reading:
             self._is_reading, self._asked_ns = True, now_ns
             threading.Thread(target=self._ask, args=(now_ns,), name=f"calendar {self.name}", daemon=True).start()
 
@@ -149,8 +159,9 @@ class Calendars:
         self._is_installed: bool | None = None
 
     def hours(self, name: str) -> MarketHours | None:
-        """Returns the hours of a calendar; None for no calendar, and for one that cannot be read."""
-        if not name or self.fault(name) is not None:
+        """Returns the hours of a calendar, whatever is known of them; None for no calendar, and without the extra or
+        room."""
+        if not name or self._lack(name) is not None:
             return None
         found = self._hours.get(name)
         if found is None:
@@ -159,13 +170,17 @@ class Calendars:
 
     def fault(self, name: str) -> str | None:
         """Returns why a calendar cannot be used, as far as that is known; None if it can, or for no calendar."""
+        found = self._hours.get(name)
+        return self._lack(name) if found is None else self._lack(name) or found.fault
+
+    def _lack(self, name: str) -> str | None:
+        """Returns what is missing for a calendar to be read."""
         if name in ("", ALWAYS_OPEN):
             return None
         if self._is_installed is None:
             self._is_installed = find_spec(PACKAGE) is not None
         if not self._is_installed:
             return NOT_INSTALLED
-        found = self._hours.get(name)
-        if found is None:
-            return f"no room: {MAX_CALENDARS} calendars are in use" if len(self._hours) >= MAX_CALENDARS else None
-        return found.fault
+        if name not in self._hours and len(self._hours) >= MAX_CALENDARS:
+            return f"no room: {MAX_CALENDARS} calendars are in use"
+        return None

@@ -275,6 +275,28 @@ def test_a_price_of_before_a_rate_never_takes_its_place() -> None:
     assert desk.tick(NOON + 7 * S)["total_pnl"] == 120.0
 
 
+def restarted(desk: Desk) -> Desk:
+    restored = Desk()
+    restored.market.load(desk.market.save())
+    restored.strategy.load(desk.strategy.save())
+    return restored
+
+
+@pytest.mark.parametrize("price_at", [2, 1, -1])
+def test_of_a_rate_and_a_price_that_was_not_followed_the_newer_one_counts_over_a_restart(price_at: int) -> None:
+    desk = Desk()
+    desk.fill(1, "1.1", symbol="EURUSD", ts=NOON - 60 * S, ts_init=NOON - 60 * S)
+    desk.quote(1.1, 1.1, NOON - 60 * S, "EURUSD")
+    desk.bus.publish(Print("EURUSD", 1.3, 1.0, ts=NOON + price_at * S, ts_init=NOON + price_at * S))
+    # It arrives after the price in any case.
+    desk.bus.publish(Rate("EUR", "USD", D("1.2"), ts=NOON + S, ts_init=NOON + 3 * S))
+    desk.book(Cash(D(100), "interest", "EUR", cash_id="1", ts=NOON + 4 * S, ts_init=NOON + 4 * S))
+    for each in (desk, restarted(desk)):
+        each.market.refresh(NOON + 9 * S)
+        (shown,) = each.tick(NOON + 9 * S)["rates"]
+        assert shown["rate"] == (1.3 if price_at == 2 else 1.2)
+
+
 def test_a_position_in_the_pair_that_is_the_rate_moves_with_it_in_one_step() -> None:
     desk = Desk()
     desk.quote(100.0, 100.0, symbol="BTCUSDT")
