@@ -8,7 +8,6 @@ import pytest
 
 from fake_clock import FakeClock
 from observability.clocks.timestamps import NS_PER_S
-from observability.snapshot.frames import Stamp
 from observability.snapshot.on_demand import (
     RECENT_SECONDS,
     Document,
@@ -40,7 +39,7 @@ class Ticks:
 
     def next(self) -> TickDocuments:
         self.seq += 1
-        return self.documents.of_tick(Stamp(self.seq, self.seq * NS_PER_S))
+        return self.documents.of_tick(self.seq, self.seq * NS_PER_S)
 
 
 def stamped(n: int, seq: int) -> bytes:

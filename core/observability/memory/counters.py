@@ -136,6 +136,9 @@ class Counted(Protocol):
     def families(self) -> Iterator[Family]:
         """Yields every family with at least one sample."""
 
+    def family(self, name: str) -> Family | None:
+        """Returns the family of a name; None if it has no sample yet."""
+
     def total(self, name: str) -> int:
         """Returns the sum of a counter or gauge over its labels; 0 if no such family exists yet."""
 
@@ -196,6 +199,11 @@ class Counters:
         self._read_directory()
         return iter(tuple(self._families.values()))
 
+    def family(self, name: str) -> Family | None:
+        """Returns the family of a name, by this process or another; None if it has no sample yet."""
+        self._read_directory()
+        return self._families.get(name)
+
     def total(self, name: str, labels: Labels | None = None) -> int:
         """Returns the sum of a counter or gauge over its labels, or its value for `labels`; 0 if there is none."""
         return sum(sample.value for sample in self._samples(name, labels) if isinstance(sample, Counter))
@@ -233,8 +241,7 @@ class Counters:
                     sample.set(0)
 
     def _samples(self, name: str, labels: Labels | None) -> Iterable[Sample]:
-        self._read_directory()
-        family = self._families.get(name)
+        family = self.family(name)
         samples = {} if family is None else family.samples
         return samples.values() if labels is None else [samples[labels]] if labels in samples else ()
 
@@ -303,6 +310,15 @@ class HostCounters:
             for family in families:
                 summed = total.add_family(family)
             yield summed
+
+    def family(self, name: str) -> Family | None:
+        total = Counters()
+        summed = None
+        for counters in self._counters:
+            family = counters.family(name)
+            if family is not None:
+                summed = total.add_family(family)
+        return summed
 
     def total(self, name: str) -> int:
         return sum(counters.total(name) for counters in self._counters)

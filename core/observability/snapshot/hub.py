@@ -17,7 +17,7 @@ from observability.clocks.timestamps import NS_PER_MS
 from observability.listeners import ERRORS, Listeners
 from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector, CustomCollectors
-from observability.snapshot.frames import Frame, FrameRing, Stamp
+from observability.snapshot.frames import Frame, FrameRing
 from observability.snapshot.on_demand import OnDemandDocuments, SharedDocuments
 from observability.snapshot.sections import Section
 from observability.snapshot.serializer import Serializer
@@ -56,7 +56,7 @@ class Hub:
         self.counters = counters
         self.custom = CustomCollectors(custom, interval_seconds, CUSTOM_COLLECTOR_TIMEOUT_SECONDS, counters)
         self._on_demand = OnDemandDocuments(host_clock)
-        self._tick_documents = self._on_demand.of_tick(Stamp())
+        self._tick_documents = self._on_demand.of_tick(0, 0)
         self.documents = self._on_demand.makers
         epoch = f"{host_clock.time_ns():x}"
         self.serializer = Serializer(epoch, self.collectors)
@@ -139,8 +139,9 @@ class Hub:
             collector.refresh(now_ns, is_recorded=is_recorded)
             collector.metrics_collected += 1
         frames = self.frames
-        payload, index = self.serializer.encode(frames.latest_seq + 1, now_ns, mono_ns, self.custom.encoded)
-        self._tick_documents = self._on_demand.of_tick(Stamp(frames.latest_seq + 1, now_ns))
+        seq = frames.latest_seq + 1
+        payload, index = self.serializer.encode(seq, now_ns, mono_ns, self.custom.encoded)
+        self._tick_documents = self._on_demand.of_tick(seq, now_ns)
         frame = frames.publish(payload, index, now_ns, mono_ns, self._tick_documents)
         self._snapshot_bytes.set(payload.size)
         self.last_tick_ns = self._host_clock.mono_ns() - mono_ns

@@ -82,9 +82,9 @@ class OnDemandDocuments:
         self._copies_made = 0
         self._reported: set[str] = set()
 
-    def of_tick(self, stamp: Stamp) -> TickDocuments:
+    def of_tick(self, seq: int, ts_ns: int) -> TickDocuments:
         """Returns the documents of a new tick, none of which is encoded yet."""
-        return TickDocuments(self, stamp)
+        return TickDocuments(self, seq, ts_ns)
 
     def encode(self, name: str, stamp: Stamp) -> bytes:
         """Encodes a document, unless it is the same object as last time, and stamps it. Raises KeyError for an unknown
@@ -124,11 +124,12 @@ class OnDemandDocuments:
 class TickDocuments(Mapping[str, bytes]):
     """The documents of one tick. Each is encoded when it is first read, and then stays what it is."""
 
-    __slots__ = ("_bodies", "_documents", "_stamp")
+    __slots__ = ("_bodies", "_documents", "_seq", "_ts_ns")
 
-    def __init__(self, documents: OnDemandDocuments, stamp: Stamp) -> None:
+    def __init__(self, documents: OnDemandDocuments, seq: int, ts_ns: int) -> None:
         self._documents = documents
-        self._stamp = stamp
+        self._seq = seq
+        self._ts_ns = ts_ns
         self._bodies: dict[str, bytes] = {}
 
     def __getitem__(self, name: str) -> bytes:
@@ -171,7 +172,7 @@ class TickDocuments(Mapping[str, bytes]):
     def _body(self, name: str) -> bytes:
         body = self._bodies.get(name)
         if body is None:
-            body = self._bodies[name] = self._documents.encode(name, self._stamp)
+            body = self._bodies[name] = self._documents.encode(name, Stamp(self._seq, self._ts_ns))
         return body
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from observability.clocks.steady import SteadyClock
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
-from observability.memory.counters import Counted, Counter
+from observability.memory.counters import Counted, Counter, Labels
 from observability.metrics.alerts.metric_paths import Figure
 from observability.metrics.assembly import Collectors
 from observability.snapshot.hub import Hub
@@ -33,19 +34,24 @@ def server_figures(
         "clock_set_back_seconds": lambda: host_clock.set_back_ns / NS_PER_S,
         "source_failures": lambda: len(hub.source_failures),
         "websocket_connections": lambda: counters.total("websocket_connections_active"),
-        "websocket_disconnects": lambda: sum(
-            value for labels, value in _samples(counters, DISCONNECTS) if is_loss(labels["code"], labels["by"])
-        ),
+        "websocket_disconnects": lambda: _losses(counters),
         "frames_skipped": lambda: counters.total("websocket_frames_skipped_total"),
         "store_fault": lambda: collectors.system.health_reason("store") is not None,
         **queues,
     }
 
 
-def _samples(counters: Counted, name: str) -> Iterator[tuple[dict[str, str], int]]:
-    """Yields the labels and the value of each sample of a family."""
-    for family in counters.families():
-        if family.name == name:
-            for labels, sample in family.samples.items():
-                assert isinstance(sample, Counter)
-                yield dict(labels), sample.value
+def _losses(counters: Counted) -> int:
+    """Returns how many clients of the stream were lost or closed by the server."""
+    family = counters.family(DISCONNECTS)
+    if family is None:
+        return 0
+    return sum(
+        sample.value for labels, sample in family.samples.items() if isinstance(sample, Counter) and _is_loss(labels)
+    )
+
+
+@cache
+def _is_loss(labels: Labels) -> bool:
+    named = dict(labels)
+    return is_loss(named["code"], named["by"])

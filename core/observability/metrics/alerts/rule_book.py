@@ -62,7 +62,7 @@ class RuleBook:
             self._resume(frame.ts_ns)
         elif frame.mono_ns < self._due_ns:
             for watch in self._each_tick:
-                watch.count(self._sources.server, frame.mono_ns)
+                watch.note(self._sources.server, frame.mono_ns)
             return
         self._due_ns = frame.mono_ns + INTERVAL_NS
         self.evaluate(frame.ts_ns, frame.mono_ns)
@@ -71,6 +71,8 @@ class RuleBook:
         """Evaluates every rule; now_ns is by the event clock, mono_ns by the host's monotonic clock."""
         # hot: once per second (benchmarks/bench_tick.py)
         self.evaluations += 1
+        for watch in self._each_tick:
+            watch.count_noted()
         pasts_left = PASTS_PER_EVALUATION
         for watch in self._watches.values():
             if watch.is_settled:
@@ -172,6 +174,10 @@ class RuleWatch:
         """By member; a member that is neither raised nor pending has none."""
         self.is_path_checked = False
         self.is_each_tick = isinstance(rule.window, BurnOver) and rule.metric.section == SERVER
+        # Ticks between two evaluations: the time, and the figures that the rule looks at.
+        self._noted: list[tuple[int, list[Value | None]]] = []
+        names = (rule.metric.field, rule.samples, None if rule.window is None else rule.window.beside)
+        self._names = tuple(name for name in names if name is not None)
         self.goes_by_events = rule.metric.is_of_events or (rule.window is not None and rule.window.is_dated)
         # Members with an alert of an earlier process that this one has not seen yet, and until when they are awaited.
         self._awaited: set[str] = set()
@@ -259,12 +265,19 @@ class RuleWatch:
             return None
         return f"{reasons[0]} ({len(reasons)} of {len(self._measures)})" if self.rule.metric.is_many else reasons[0]
 
-    def count(self, figures: Fields, mono_ns: int) -> None:
-        """Counts a tick between two evaluations; `figures` are those of the server."""
+    def note(self, figures: Fields, mono_ns: int) -> None:
+        """Notes a tick between two evaluations, which the next one counts; `figures` are those of the server."""
         # hot: once per tick (benchmarks/bench_tick.py)
+        self._noted.append((mono_ns, [figures.get(name) for name in self._names]))
+
+    def count_noted(self) -> None:
+        """Counts the ticks noted since the last evaluation."""
+        noted, self._noted = self._noted, []
         measure = self._measures.get("")
         if isinstance(measure, BurnRate):
-            measure.count(self._value(figures), self._beside(figures), mono_ns)
+            for mono_ns, values in noted:
+                figures = dict(zip(self._names, values, strict=True))
+                measure.count(self._value(figures), self._beside(figures), mono_ns)
 
     def _newest(
         self, readings: Sequence[tuple[str, Fields]], clock_ns: int

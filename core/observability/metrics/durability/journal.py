@@ -100,7 +100,7 @@ class Journal:
         self._capitals = 0
         # Ticks, each with the position up to which its rows are in the store's queue.
         self._ticks: deque[tuple[int, Stamp]] = deque()
-        self._stored = Stamp()
+        self._stored: Stamp | Frame = Stamp()
 
     # -- for the ingest gate
 
@@ -157,7 +157,7 @@ class Journal:
 
     def stored(self) -> Stamp:
         """Returns the newest tick of which every trade can be queried: with a store it is on disk."""
-        return self._stored
+        return Stamp(self._stored.seq, self._stored.ts_ns)
 
     # -- start and stop
 
@@ -284,9 +284,15 @@ class Journal:
 
     def on_frame(self, frame: Frame) -> None:
         """Writes the equity once a minute, and a checkpoint when one is due."""
-        self._note_tick(Stamp(frame.seq, frame.ts_ns))
-        if self._store is None:
+        # hot: once per tick (benchmarks/bench_tick.py)
+        store = self._store
+        if store is None:
+            self._stored = frame
             return
+        if store.position <= store.durable_position:
+            self._stored = frame
+        else:
+            self._note_tick(store.position, frame)
         minute = frame.ts_ns // NS_PER_MINUTE
         if minute != self._minute:
             self._minute = minute
@@ -321,14 +327,13 @@ class Journal:
                 self._put(schema.UPSERT_CHECKPOINT, (name, state.seq, now_ns, packed))
             self._put(schema.UPSERT_CHECKPOINT, (schema.CHECKPOINT_KEY, state.seq, now_ns, pack(state)))
 
-    def _note_tick(self, stamp: Stamp) -> None:
-        store, ticks = self._store, self._ticks
-        if store is None or store.position <= store.durable_position:
-            self._stored = stamp
-        elif ticks and ticks[-1][0] == store.position:
-            ticks[-1] = store.position, stamp
+    def _note_tick(self, position: int, frame: Frame) -> None:
+        """Notes a tick that has rows which are not on disk. The frame itself is not kept: it may be large."""
+        ticks = self._ticks
+        if ticks and ticks[-1][0] == position:
+            ticks[-1] = position, Stamp(frame.seq, frame.ts_ns)
         elif len(ticks) < MAX_TICKS:
-            ticks.append((store.position, stamp))
+            ticks.append((position, Stamp(frame.seq, frame.ts_ns)))
 
     # -- the store
 
