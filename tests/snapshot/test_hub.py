@@ -157,6 +157,21 @@ def test_a_custom_collector_that_never_answers_delays_no_tick() -> None:
     run(main())
 
 
+def test_a_polled_source_is_asked_before_each_tick_until_it_fails() -> None:
+    hub = make_hub()
+    seen: list[int] = []
+
+    def failing() -> None:
+        raise OSError("the simulation is over")
+
+    hub.add_polled_source("simulator", failing)
+    hub.add_polled_source("other", lambda: seen.append(hub.frames.latest_seq))
+    for _ in range(3):
+        hub.tick()
+    assert seen == [0, 1, 2]
+    assert hub.source_failures == ["simulator: the simulation is over"]
+
+
 def test_a_failing_source_ends_alone_and_is_reported() -> None:
     async def source() -> None:
         raise OSError("the disk is gone")

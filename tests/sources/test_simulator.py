@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -110,30 +109,21 @@ def test_the_events_of_a_pause_are_skipped() -> None:
     assert len(simulation.step(START_NS + 3_600 * S_NS)) < 10
 
 
-def test_the_simulator_publishes_at_its_clocks_time_until_cancelled() -> None:
+def test_a_poll_publishes_the_events_until_the_clocks_time() -> None:
     published: list[Event] = []
-
     clock = FakeClock(START_NS)
-    enough = asyncio.Event()
-
-    def publish(events: Sequence[Event]) -> None:
-        published.extend(events)
-        if len(published) >= 50:
-            enough.set()
-
-    async def sleep(seconds: float) -> None:
-        clock.now_ns += round(seconds * S_NS)
-        await asyncio.sleep(0)
-
-    async def run() -> None:
-        task = asyncio.ensure_future(Simulator(publish=publish, clock=clock, sleep=sleep).run())
-        await enough.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(run())
+    simulation = Simulator(publish=published.extend, clock=clock)
+    for _ in range(5):
+        simulation.poll()
+        clock.now_ns += S_NS // 10
+    assert len(published) >= 50
     assert published[0].ts_init == START_NS < published[-1].ts_init <= clock.now_ns
+
+
+def test_no_event_is_lost_between_polls_that_are_far_apart() -> None:
+    simulation = Simulator(publish=discard, longest_step_seconds=20)
+    simulation.step(START_NS)
+    assert len(simulation.step(START_NS + 10 * S_NS)) > 1000
 
 
 def test_all_impossible_arguments_are_reported_at_once() -> None:

@@ -70,6 +70,7 @@ class Hub:
         self._interval_seconds = interval_seconds
         self._frame_listeners: Listeners[Frame] = Listeners("a frame", counters.counter(*ERRORS))
         self._source_tasks: list[asyncio.Task[None]] = []
+        self._polled: dict[str, Callable[[], None]] = {}
         self._tick_duration = counters.histogram(
             "tick_duration_seconds", "Time from the beginning of a tick to its published frame"
         )
@@ -97,8 +98,14 @@ class Hub:
         """Runs a source until it ends. A source that fails ends alone, and degrades the health."""
         self._source_tasks.append(asyncio.create_task(self._run_source(name, run), name=f"source {name}"))
 
+    def add_polled_source(self, name: str, poll: Callable[[], None]) -> None:
+        """Calls `poll` before each tick. For a source that has its events ready at any time: a wake-up of its own would
+        cost more than they do. One that fails is not called again, and degrades the health."""
+        self._polled[name] = poll
+
     async def stop(self) -> None:
         """Stops sources, tick and collectors, in the direction of the data."""
+        self._polled.clear()
         for task in self._source_tasks:
             task.cancel()
         await asyncio.gather(*self._source_tasks, return_exceptions=True)
@@ -132,6 +139,8 @@ class Hub:
     def tick(self) -> None:
         """Refreshes every section, encodes one snapshot and publishes it."""
         # hot: once per tick (benchmarks/bench_tick.py)
+        if self._polled:
+            self._poll_sources()
         mono_ns = self._host_clock.mono_ns()
         now_ns = self.event_clock.time_ns()
         is_recorded = not self.event_clock.is_waiting
@@ -156,10 +165,22 @@ class Hub:
         """Returns a document as of the newest tick, without counting it as read. Raises KeyError."""
         return self._tick_documents.peek(name)
 
+    def _poll_sources(self) -> None:
+        for name, poll in tuple(self._polled.items()):
+            try:
+                poll()
+            except Exception as error:
+                del self._polled[name]
+                self._note_failure(name, error)
+
+    def _note_failure(self, name: str, error: Exception) -> None:
+        """Notes why a source has ended; called while the exception is handled."""
+        self.source_failures.append(f"{name}: {error}")
+        logger.exception("source %s failed", name)
+
     async def _run_source(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()
             logger.info("source %s has ended", name)
         except Exception as error:
-            self.source_failures.append(f"{name}: {error}")
-            logger.exception("source %s failed", name)
+            self._note_failure(name, error)

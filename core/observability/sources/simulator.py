@@ -7,9 +7,8 @@ however time is divided into steps.
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from observability.clocks.clock import Clock, HostClock
@@ -19,10 +18,6 @@ from observability.events import Event, Print, Quote, Side
 
 SIMULATED_VENUE = "SIM"
 
-# Two steps per tick: waking the loop costs more than an event.
-_STEP_SECONDS = 0.05
-# After a longer pause (a suspended host), or a step of the host's clock, the simulation continues at the clock's time.
-_MAX_CATCH_UP_NS = NS_PER_S
 _MAX_SPREAD_TICKS = 6
 _LOT = 100
 
@@ -72,8 +67,10 @@ class Simulator:
         instruments: Sequence[SimulatedInstrument] = INSTRUMENTS,
         quotes_per_second: float = 200.0,
         prints_per_second: float = 40.0,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        longest_step_seconds: float = 1.0,
     ) -> None:
+        """After a pause of more than `longest_step_seconds` (a suspended host), or a step of the host's clock, the
+        simulation continues at the clock's time."""
         faults = []
         if not instruments:
             faults.append("instruments: none given, expected at least one")
@@ -86,31 +83,30 @@ class Simulator:
             raise ConfigError(faults)
         self._publish = publish
         self._clock = HostClock() if clock is None else clock
-        self._sleep = sleep
         self._random = random.Random(seed)
         self._markets = [_Market(instrument, self._random) for instrument in instruments]
         self._print_share = prints_per_second / quotes_per_second
         self._arrivals_per_ns = quotes_per_second / NS_PER_S
+        self._longest_step_ns = round(longest_step_seconds * NS_PER_S)
         self._started_ns: int | None = None
         self._stepped_ns = 0
         self._due_ns = 0
 
-    async def run(self) -> None:
-        """Publishes events at the clock's time until cancelled."""
-        while True:
-            events = self.step(self._clock.time_ns())
-            if events:
-                self._publish(events)
-            await self._sleep(_STEP_SECONDS)
+    def poll(self) -> None:
+        """Publishes the events until the clock's time."""
+        events = self.step(self._clock.time_ns())
+        if events:
+            self._publish(events)
 
     def step(self, now_ns: int) -> list[Event]:
-        """Returns the events since the last step, of at most one second; the first step quotes every symbol once."""
+        """Returns the events since the last step, one of now if that was too long ago; the first step quotes every
+        symbol once."""
         events: list[Event] = []
         if self._started_ns is None:
             self._started_ns = self._stepped_ns = self._due_ns = now_ns
             events.extend(self._quote(market, now_ns) for market in self._markets)
             self._plan_next()
-        elif abs(now_ns - self._stepped_ns) > _MAX_CATCH_UP_NS:
+        elif abs(now_ns - self._stepped_ns) > self._longest_step_ns:
             self._due_ns = now_ns
         while self._due_ns <= now_ns:
             self._happen(events, self._due_ns)

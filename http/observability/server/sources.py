@@ -53,6 +53,7 @@ class ConfiguredSources:
         self._persistence = persistence
         self._host_clock = host_clock
         self._is_demo = config.demo
+        self._interval_seconds = config.metric_collection_interval
         if config.demo:
             collectors.system.show_demo()
         self._progress = ProgressBar()
@@ -81,8 +82,12 @@ class ConfiguredSources:
         if self.replay is not None:
             self._hub.add_source("replay", partial(self._run_replay, self.replay))
         elif self._is_demo:
-            simulator = Simulator(publish=partial(self._bus.publish_all, source="simulator"), clock=self._host_clock)
-            self._hub.add_source("simulator", simulator.run)
+            simulator = Simulator(
+                publish=partial(self._bus.publish_all, source="simulator"),
+                clock=self._host_clock,
+                longest_step_seconds=max(1.0, 2 * self._interval_seconds),
+            )
+            self._hub.add_polled_source("simulator", simulator.poll)
         for runner in self._runners:
             self._hub.add_source(runner.source.name, runner.run)
         if not (self._runners or self._is_demo or self.replay):
