@@ -47,6 +47,14 @@ class Ticks(NamedTuple):
     bounds: Sequence[int]
     """The number of the first tick of each second, and how many ticks there are."""
 
+    def after_first(self) -> Ticks:
+        """Returns all ticks but the first."""
+        bounds = [0, *[bound - 1 for bound in self.bounds[1:]]]
+        seconds = self.seconds
+        if bounds[1] == 0:
+            seconds, bounds = seconds[1:], bounds[1:]
+        return Ticks(self.times[1:], seconds, bounds)
+
 
 class SeriesWriter(Series):
     """A series with one writer, which continues the rings if an earlier process has written them."""
@@ -118,8 +126,14 @@ class SeriesWriter(Series):
             or second.start_ns is None
             or second.start_ns > starts[0]
         ):
+            is_first = not self._has_recorded
             for n, ts_ns in enumerate(times):
                 self.record(ts_ns, [column[n] if len(column) == count else column[0] for column in columns])
+                if n == 0 and is_first and self._has_recorded and count > MIN_TOGETHER:
+                    # The series has its open second now, and takes the rest together.
+                    rest = [column[1:] if len(column) == count else column for column in columns]
+                    self.extend(ticks.after_first(), rest)
+                    return
             return
         self.rings[0].write_rows(times, columns)
         self._last_ns = times[-1]
