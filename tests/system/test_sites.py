@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -16,12 +17,16 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
+from browser import Page
+from desk_page import browser, choose, open_view, table, wait_for_text
 from documents import document
 from hosts import fill, post, post_until_taken, send_alert, wait_until
 from nats_server import NatsServer
 from schema_checker import Checker
 from server_process import TIMEOUT_SECONDS, Server
 from ws_client import connect, receive
+
+__all__ = ["browser"]
 
 SITES = ("london", "tokyo")
 SUMS = ("total_pnl", "realized_pnl", "fees", "gross_exposure", "net_exposure")
@@ -203,6 +208,27 @@ def test_lanes_bring_each_entry_of_every_site_once(fleet: Fleet) -> None:
     numbers = [each["seq"] for each in trades]
     assert numbers == sorted(set(numbers))
     send_alert(fleet.hubs["tokyo"], "lane", "resolved")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_shows_orders_and_costs_of_the_site_that_is_chosen(fleet: Fleet, browser: Page) -> None:
+    open_view(browser, fleet.aggregator, "#/orders?tab=trades")
+    wait_for_text(browser, "[aria-label=Trades] .row", "101.7")
+    choose(browser, "site", "tokyo")
+    wait_for_text(browser, "[aria-label=Trades] .row", "102.7")
+    post_until_taken(fleet.hubs["london"], [fill(20, "buy", "104.5")])
+    post_until_taken(fleet.hubs["tokyo"], [fill(20, "buy", "105.5"), fill(21, "buy", "106.5")])
+    wait_for_text(browser, "[aria-label=Trades] .row", "106.5")
+    rows = table(browser, "Trades")
+    totals = {name: hub.get("/api/trades?limit=1")["total"] for name, hub in fleet.hubs.items()}
+    assert ({row[1] for row in rows}, len(rows)) == ({"X"}, totals["tokyo"])
+    assert not any("104.5" in row for row in rows)
+    browser.evaluate("location.hash = '#/execution?site=tokyo'")
+    fills = "[...document.querySelectorAll('dt')].find(each => each.textContent === 'Fills')?.nextElementSibling"
+    browser.wait_for(f"{fills}?.textContent === '{totals['tokyo']}'")
+    choose(browser, "site", "london")
+    browser.wait_for(f"{fills}?.textContent === '{totals['london']}'")
+    assert totals["london"] != totals["tokyo"]
 
 
 def test_an_aggregator_takes_no_events(fleet: Fleet) -> None:

@@ -14,6 +14,7 @@ of the hub that leads, and at the end, positions, money and trades are those of 
 all clients without a new frame for long.
 
     PYTHONPATH=tests/support python -m storms.three_hosts --seconds 600 --clients 1000
+    PYTHONPATH=tests/support python -m storms.three_hosts --only "stall an edge" --alone    what the other edges notice
     PYTHONPATH=tests/support python -m storms.three_hosts --plant renew-without-ttl       must find faults
     PYTHONPATH=tests/support python -m storms.three_hosts --check HISTORY.json            checks a history again
 """
@@ -511,6 +512,8 @@ class Storm:
         while time.monotonic() < end and not self.history.faults:
             self._turn()
             # They have to come to rest now and then, for what is to be seen after it.
+            if self._given.alone and self._heals:
+                next_at = time.monotonic() + PAUSE_SECONDS[1]
             if time.monotonic() >= next_at and time.monotonic() - self._silent_since < CALM_SECONDS:
                 next_at = time.monotonic() + self._rng.uniform(*PAUSE_SECONDS)
                 self._disturb(menu)
@@ -819,17 +822,20 @@ class Storm:
 
 
 def gaps(seen: list[Seen], stalls: list[Stall]) -> tuple[list[float], list[float]]:
-    """Returns the seconds between two frames at edges while another edge was stalled, and those of the whole storm."""
-    at_all: list[float] = []
-    at_others: list[float] = []
+    """Returns the seconds between two frames at edges while another edge was stalled, and at all while none was."""
+    beside: list[float] = []
+    without: list[float] = []
     for edge in seen[0].arrivals:
-        times = sorted(itertools.chain.from_iterable(each.arrivals[edge].values() for each in seen))
-        for before, after in itertools.pairwise(times):
-            at_all.append(after - before)
-            at_others += (
-                after - before for stall in stalls if stall.edge != edge and stall.started < before < stall.ended
-            )
-    return at_others, at_all
+        first: dict[str, float] = {}
+        for frame, at in itertools.chain.from_iterable(each.arrivals[edge].items() for each in seen):
+            first[frame] = min(at, first.get(frame, at))
+        for before, after in itertools.pairwise(sorted(first.values())):
+            stalled = {stall.edge for stall in stalls if stall.started < after and before < stall.ended}
+            if not stalled:
+                without.append(after - before)
+            elif edge not in stalled:
+                beside.append(after - before)
+    return beside, without
 
 
 def quantiles(values: list[float]) -> str:
@@ -858,7 +864,7 @@ def report(storm: Storm, seen: list[Seen], seconds: float) -> None:
     runs = Counter(run.how for client in history.clients for run in client.runs)
     at_edges = Counter(len({edge for edges in shas.values() for edge in edges}) for shas in history.frames.values())
     delays = [delay for each in seen for delay in each.delays_ms.values()]
-    others, everywhere = gaps(seen, counts.stalls)
+    beside, without = gaps(seen, counts.stalls)
     changes, returns = (", ".join(f"{each:.1f}" for each in sorted(all_)) for all_ in (counts.changes, counts.returns))
     acknowledged = {lane: len(names) for lane, names in history.acknowledged.items()}
     sent_at = storm.senders.sent_at
@@ -875,8 +881,8 @@ def report(storm: Storm, seen: list[Seen], seconds: float) -> None:
         "reconnected": f"{sum(each.lost_connections for each in seen)} times lost, or not made",
         "older epochs": f"{older_epochs_told(history)} times, with recovered: false",
         "silence": f"{counts.longest_silence:.1f} s at the most",
-        "between frames": f"{quantiles(everywhere)} s",
-        "one stalled": f"{len(counts.stalls)} times; between frames at the other edges meanwhile {quantiles(others)} s",
+        "between frames": f"{quantiles(without)} s",
+        "one stalled": f"{len(counts.stalls)} times; between frames at the other edges meanwhile {quantiles(beside)} s",
         "tick to client": f"{quantiles(delays)} ms",
         "event to client": f"{quantiles(times)} ms, a batch of {BURST} fills on the lane of trades",
         **storm.figures,
@@ -906,6 +912,7 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between two events of a sender")
     parser.add_argument("--nats", action=argparse.BooleanOptionalAction, default=True, help="disturb NATS servers, too")
     parser.add_argument("--only", default="", help="a part of the names of what may happen")
+    parser.add_argument("--alone", action="store_true", help="nothing happens before the last thing is over")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--plant", choices=FAULTS, help="a fault of the hubs, which is to be found")
     parser.add_argument("--folder", type=Path, help="where stores and logs are; removed at the end if it is not given")

@@ -168,10 +168,10 @@ class App {
     if (turns === this.#turns) take();
   }
 
-  /** Returns a document: as it is now, or as it was at the moment that is shown. Raises ApiError. */
-  async document(name) {
+  /** Returns a document: as it is now, or as it was at the moment that is shown. `query` is that of now. Raises ApiError. */
+  async document(name, query = {}) {
     const time = this.feed.moment;
-    if (time === null) return this.api.get(DOCUMENTS[name]);
+    if (time === null) return this.api.get(DOCUMENTS[name], query);
     const { document, reason } = await this.api.get(`/api/recordings/documents/${name}`, { time });
     if (document === null) throw new ApiError(404, "not recorded", reason);
     return document;

@@ -7,6 +7,7 @@ import { DASH, bps, count, milliseconds, number, percent, signed, things, tone }
 import { HeatMap } from "../js/heatmap.js";
 import { Table } from "../js/table.js";
 import { LEGS as ORDER_LEGS } from "./orders.js";
+import { SiteChoice } from "./site_choice.js";
 
 const QUALITY_MS = 3000;
 const ORDERS_MS = 5000;
@@ -39,6 +40,7 @@ function mount(root, app, params) {
 
   // -- controls
 
+  const site = new SiteChoice(name => choose({ site: name, of: null }));
   const group = h("select", { "aria-label": "group", onchange: event => choose({ of: event.target.value || null }) });
   const scopes = new Tabs("Since", { session: "Session", start: "Since start" }, id => choose({ scope: id === "session" ? null : id }));
   const fault = h("p", { class: "fault", role: "alert", hidden: true }), why = h("p", { class: "note", hidden: true });
@@ -113,7 +115,7 @@ function mount(root, app, params) {
     ] });
 
   root.append(
-    panel("Execution", { controls: [group], body: [figures.element, why, fault] }),
+    panel("Execution", { controls: [site.element, group], body: [figures.element, why, fault] }),
     panel("Latency over time", { className: "w7", controls: [legChoice, rangeTabs.element], body: [heat.element, heatNote] }),
     panel("Latency by leg", { className: "w5", controls: [scopes.element, legs.csvButton("latencies")], body: [legs.element] }),
     panel("Markout after fills", { className: "w6", controls: [markouts.csvButton("markouts")], body: [markout.element, markouts.element, pending] }),
@@ -131,11 +133,21 @@ function mount(root, app, params) {
   function change(next) {
     const before = [wanted.of, range];
     wanted = next;
+    const isOther = site.update(app.feed.snapshot, wanted.site);
     legChoice.value = leg();
     drawHeat();
     range = next.range in RANGES ? next.range : "15m";
     draw();
-    if (before[0] !== wanted.of || before[1] !== range) loadOrders(true);
+    if (isOther) begin();
+    else if (before[0] !== wanted.of || before[1] !== range) loadOrders(true);
+  }
+
+  // Of another site nothing is known yet.
+  function begin() {
+    quality = null;
+    draw();
+    loadQuality();
+    loadOrders(true);
   }
 
   // "strategy:mean" or null: what of the document is shown, and what of the orders.
@@ -219,7 +231,9 @@ function mount(root, app, params) {
 
   function loadQuality() {
     if (document.hidden) return;
-    app.ask("quality", () => app.document("execution_quality"), answer => {
+    const asked = site.name;
+    app.ask("quality", () => app.document("execution_quality", { site: asked }), answer => {
+      if (asked !== site.name) return;
       quality = answer;
       draw();
     }, error => {
@@ -237,7 +251,7 @@ function mount(root, app, params) {
     mustRenew = false;
     const of = chosen(), from = app.feed.now - RANGES[range].ms;
     const start = isNew || newest === null ? from : Math.max(from, newest - 15e3);
-    const query = { start_time: new Date(start).toISOString(), time: app.feed.moment, limit: PAGE, ...(of ? { [of.by]: of.name } : {}) };
+    const query = { start_time: new Date(start).toISOString(), time: app.feed.moment, limit: PAGE, site: site.name, ...(of ? { [of.by]: of.name } : {}) };
     const found = [];
     let cursor = null, pages = 0;
     do {
@@ -258,7 +272,9 @@ function mount(root, app, params) {
   function loadOrders(isNew = false) {
     mustRenew ||= isNew;
     if (document.hidden && !isNew) return;
+    const asked = site.name;
     app.ask("orders", readOrders, answer => {
+      if (asked !== site.name) return;
       const { found, hasMore } = answer;
       if (answer.isNew) {
         known.clear();
@@ -285,6 +301,7 @@ function mount(root, app, params) {
   }
 
   legChoice.value = leg();
+  site.update(app.feed.snapshot, wanted.site);
   draw();
   loadQuality();
   let hasOrders = false;
@@ -292,8 +309,11 @@ function mount(root, app, params) {
   return {
     subscription: () => ({ channels: [] }),
     update() {
-      // The range ends at the server's time, which the first snapshot tells.
-      if (!hasOrders) {
+      // The range ends at the server's time, which the first snapshot tells; and it tells what sites there are.
+      if (site.update(app.feed.snapshot, wanted.site)) {
+        hasOrders = true;
+        begin();
+      } else if (!hasOrders) {
         hasOrders = true;
         loadOrders(true);
       }

@@ -6,6 +6,7 @@
 import { Figures, Tabs, h, panel, setAttribute, write } from "../js/dom.js";
 import { DASH, bps, count, milliseconds, number, percent, quantity, signed, things, tone } from "../js/format.js";
 import { Table } from "../js/table.js";
+import { SiteChoice } from "./site_choice.js";
 
 const PAGE = 200;
 // Rows kept while new ones come in; older ones are asked for again.
@@ -34,7 +35,8 @@ function mount(root, app, params) {
   let shownDay = "", shownUntil = app.feed.moment;
   const views = { orders: new OrdersPart(app), trades: new TradesPart(app) };
   let current = "orders", wanted = params;
-  const detail = detailPart(app, () => openOrder(null));
+  const site = new SiteChoice(name => choose({ site: name, name: null, of: null }));
+  const detail = detailPart(app, site, () => openOrder(null));
 
   const tabs = new Tabs("Orders or trades", { orders: "Orders", trades: "Trades" }, id => choose({ tab: id === "orders" ? null : id }));
   const search = h("input", { type: "search", placeholder: "Id, symbol, reason …", "aria-label": "Search the rows", autocomplete: "off",
@@ -50,7 +52,7 @@ function mount(root, app, params) {
   const place = h("div", {});
   const list = panel("Blotter", {
     controls: [tabs.element, csv],
-    body: [h("div", { class: "filters" }, search, ...FILTERS.map(name => fields[name]), openLabel, clear), fault, place,
+    body: [h("div", { class: "filters" }, site.element, search, ...FILTERS.map(name => fields[name]), openLabel, clear), fault, place,
       h("div", { class: "filters" }, note, older)] });
   root.append(list, detail.element);
 
@@ -76,6 +78,7 @@ function mount(root, app, params) {
 
   function apply(next) {
     wanted = next;
+    if (site.update(app.feed.snapshot, next.site)) for (const view of Object.values(views)) view.forget();
     current = Object.hasOwn(views, next.tab ?? "") ? next.tab : "orders";
     tabs.press(current);
     if (search.value !== (next.q ?? "")) search.value = next.q ?? "";
@@ -84,7 +87,7 @@ function mount(root, app, params) {
     const view = views[current];
     place.replaceChildren(view.table.element);
     csv.replaceChildren(view.table.csvButton(current));
-    view.filter(next);
+    view.filter({ ...next, site: site.name });
     showList();
   }
 
@@ -111,7 +114,7 @@ function mount(root, app, params) {
   function move() {
     shownUntil = app.feed.moment;
     for (const view of Object.values(views)) view.question = null;
-    views[current].filter(wanted);
+    views[current].filter({ ...wanted, site: site.name });
     detail.move();
   }
 
@@ -123,15 +126,18 @@ function mount(root, app, params) {
   }, REFRESH_MS);
 
   return {
-    subscription: () => ({ channels: ["orders", "trades", "bookings"], symbols: wanted.symbol ? [wanted.symbol] : [] }),
+    subscription: () => ({ channels: ["orders", "trades", "bookings"], symbols: wanted.symbol ? [site.streamed(wanted.symbol)] : [] }),
     entries(entries, hasMissed) {
       // Of the past they are asked for as of the moment.
       if (app.feed.isPast) return;
-      for (const view of Object.values(views)) view.take(entries, hasMissed);
-      detail.take(entries);
+      const found = site.entries(entries);
+      for (const view of Object.values(views)) view.take(found, hasMissed);
+      detail.take(found);
       showList();
     },
     update() {
+      // The first snapshot tells what sites there are.
+      if (site.update(app.feed.snapshot, wanted.site)) choose({});
       // Times of another day have it before them; before the first snapshot there is no day of the figures.
       const day = `${app.today} ${app.settings.zone}`;
       if (shownDay === day) return;
@@ -168,6 +174,11 @@ class Part {
     this.generation = 0;
     this.onchange = () => {};
     this.onopen = () => {};
+  }
+
+  /** Forgets the choices that the rows of another site had. */
+  forget() {
+    for (const found of Object.values(this.values)) found.clear();
   }
 
   /** Shows what passes the filters; asks the server again if it has to. */
@@ -294,8 +305,8 @@ class OrdersPart extends Part {
   }
 
   query() {
-    const { strategy, symbol, venue, status, open } = this.filters;
-    return { strategy, symbol, venue, status, open, time: this.app.feed.moment };
+    const { strategy, symbol, venue, status, open, site } = this.filters;
+    return { strategy, symbol, venue, status, open, site, time: this.app.feed.moment };
   }
 
   passes(row) {
@@ -345,7 +356,7 @@ class OrdersPart extends Part {
   }
 
   #askForEach(orders) {
-    return Promise.all(orders.map(({ order_id, symbol }) => this.app.api.get(`/api/orders/${encodeURIComponent(order_id)}`, { symbol }).catch(() => null)));
+    return Promise.all(orders.map(({ order_id, symbol }) => this.app.api.get(`/api/orders/${encodeURIComponent(order_id)}`, { symbol, site: this.filters.site }).catch(() => null)));
   }
 
   // Of those shown that are older than the newest page, so many as are asked for one by one; the others' turn comes next.
@@ -394,8 +405,8 @@ class TradesPart extends Part {
   }
 
   query() {
-    const { strategy, symbol, side } = this.filters;
-    return { strategy, symbol, side, end_time: this.app.feed.isPast ? this.app.before("", 0).end_time : null };
+    const { strategy, symbol, side, site } = this.filters;
+    return { strategy, symbol, side, site, end_time: this.app.feed.isPast ? this.app.before("", 0).end_time : null };
   }
 
   text(row) {
@@ -417,7 +428,7 @@ class TradesPart extends Part {
 }
 
 // The whole life of one order: what it cost, and what happened to it in order.
-function detailPart(app, close) {
+function detailPart(app, site, close) {
   const title = h("p", { class: "life-title num" }), fault = h("p", { class: "fault", role: "alert", hidden: true });
   const figures = new Figures([
     { id: "status", label: "Status" }, { id: "filled", label: "Filled" }, { id: "average", label: "Average price" },
@@ -448,7 +459,7 @@ function detailPart(app, close) {
       write(fault, "It had not begun by then.");
       return;
     }
-    app.ask("order", () => app.api.get(`/api/orders/${encodeURIComponent(asked)}`, { symbol, time: app.feed.moment }), answer => {
+    app.ask("order", () => app.api.get(`/api/orders/${encodeURIComponent(asked)}`, { symbol, site: site.name, time: app.feed.moment }), answer => {
       if (asked !== id) return;
       const isNew = life === null;
       life = answer;
