@@ -14,7 +14,7 @@ from typing import Final
 from observability.config.config import SETTINGS, Config, Given, given_values
 from observability.config.config_file import load_config_file
 from observability.config.kinds import Switch
-from observability.config.setting import Setting
+from observability.config.setting import RepeatableKind, Setting
 from observability.errors import ConfigError
 
 CONFIG_VARIABLE: Final = "OBSERVABILITY_CONFIG"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         if isinstance(setting.kind, Switch):
             parser.add_argument(setting.flag, dest=setting.name, action="store_const", const=True, help=_help(setting))
-        elif setting.kind.is_repeatable:
+        elif isinstance(setting.kind, RepeatableKind):
             parser.add_argument(
                 setting.flag,
                 dest=setting.name,

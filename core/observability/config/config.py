@@ -30,7 +30,7 @@ from observability.config.kinds import (
     Speed,
     Switch,
 )
-from observability.config.setting import Kind, Setting, shown
+from observability.config.setting import Kind, RepeatableKind, Setting, shown
 from observability.config.source_urls import SourceUrls
 from observability.config.trading import (
     AnnualRate,
@@ -588,7 +588,7 @@ def _value(kind: Kind, given: object) -> object:
     """Returns the value of a setting; raises ValueError with the part of `given` that is wrong."""
     if isinstance(given, str):
         return kind.parse(given)
-    if isinstance(given, list) and kind.is_repeatable:
+    if isinstance(given, list) and isinstance(kind, RepeatableKind):
         return kind.parse_all(given)
     if not kind.accepts(given):
         raise ValueError(kind.shown(given))

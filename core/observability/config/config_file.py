@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from observability.config.config import SETTINGS
-from observability.config.setting import Setting, shown
+from observability.config.setting import RepeatableKind, Setting, shown
 
 
 def load_config_file(path: Path) -> tuple[dict[str, object], list[str]]:
@@ -53,7 +53,7 @@ def _text(value: Any, setting: Setting) -> object:
     """Returns a value of TOML as the setting's variable would have it. Raises ValueError."""
     if isinstance(value, list):
         texts = [str(_scalar(one)) for one in value]
-        return texts if setting.kind.is_repeatable else ",".join(texts)
+        return texts if isinstance(setting.kind, RepeatableKind) else ",".join(texts)
     if isinstance(value, Mapping):
         return ",".join(f"{name}:{_scalar(one)}" for name, one in value.items())
     return _scalar(value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, TypeGuard
 
-from observability.config.setting import Kind, accepted, shown
+from observability.config.setting import Kind, RepeatableKind, accepted, shown
 
 MAX_SPEED: Final = "max"
 
@@ -223,11 +223,10 @@ class ReadableFile(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class ExistingPaths(Kind):
+class ExistingPaths(RepeatableKind):
     """Existing files or directories."""
 
     metavar: ClassVar[str] = "PATH"
-    is_repeatable: ClassVar[bool] = True
 
     @property
     def expected(self) -> str:

@@ -36,8 +36,6 @@ class Kind(ABC):
     """Whether an empty variable is a value; for other kinds it counts as unset."""
     is_secret: ClassVar[bool] = False
     """Whether values must not be shown, not even invalid ones."""
-    is_repeatable: ClassVar[bool] = False
-    """Whether a flag may be given several times, or with several words, which `parse_all` reads."""
 
     @property
     @abstractmethod
@@ -46,11 +44,6 @@ class Kind(ABC):
     @abstractmethod
     def parse(self, text: str) -> object:
         """Returns the value of `text`; raises ValueError with the offending part of it."""
-
-    def parse_all(self, texts: Sequence[str]) -> object:
-        """Returns the value of several texts, of a kind that is repeatable; raises ValueError with the offending
-        ones."""
-        raise NotImplementedError
 
     @abstractmethod
     def accepts(self, value: object) -> bool:
@@ -63,6 +56,14 @@ class Kind(ABC):
     def shown(self, value: object) -> str:
         """Returns `value` in the form that a message may carry."""
         return "a secret (not shown)" if self.is_secret else shown(value)
+
+
+class RepeatableKind(Kind):
+    """A kind of which a flag may be given several times, or with several words."""
+
+    @abstractmethod
+    def parse_all(self, texts: Sequence[str]) -> object:
+        """Returns the value of several texts; raises ValueError with the offending ones."""
 
 
 def shown(value: object) -> str:

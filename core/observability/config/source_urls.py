@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from observability.config.setting import Kind, shown
+from observability.config.setting import RepeatableKind, shown
 
 MAX_SOURCES: Final = 32
 MAX_URL_CHARACTERS: Final = 2048
@@ -20,11 +20,10 @@ _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&
 
 
 @dataclass(frozen=True, slots=True)
-class SourceUrls(Kind):
+class SourceUrls(RepeatableKind):
     """Sources, each once."""
 
     metavar: ClassVar[str] = "URL"
-    is_repeatable: ClassVar[bool] = True
 
     @property
     def expected(self) -> str:
