@@ -9,6 +9,7 @@ exit code  0   stopped as asked
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -85,4 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def module_of(command: str) -> ModuleType:
     """Returns the module of a command."""
-    return import_module(f"observability.{_ELSEWHERE.get(command, 'cli')}.{command}")
+    # Imports leave next to no garbage, and looking for it takes a tenth of their time.
+    gc.disable()
+    try:
+        return import_module(f"observability.{_ELSEWHERE.get(command, 'cli')}.{command}")
+    finally:
+        gc.enable()
