@@ -16,6 +16,7 @@ from observability.clocks.timestamps import NS_PER_DAY, NS_PER_S
 from observability.memory.counters import Counters
 from observability.recorder import recorder as recorder_module
 from observability.recorder import recording as recording_module
+from observability.recorder.codec import FrameDecoder
 from observability.recorder.layout import (
     ENTRY_BYTES,
     HEADER_BYTES,
@@ -110,13 +111,47 @@ def test_random_places_give_the_bytes_that_were_shown(tmp_path: Path) -> None:
     frames = Market().ticks(1200)
     record(tmp_path, frames, SMALL_SEGMENTS)
     recording = opened(tmp_path)
-    cursor = Cursor(recording)
+    # Two that share what they decode.
+    cursors = Cursor(recording), Cursor(recording)
     chance = random.Random(7)
     for _ in range(int(os.environ.get("RANDOM_TICKS", "300"))):
         frame = chance.choice(frames)
         place = recording.find(frame.ts_ns + chance.randrange(100_000_000))
         assert place is not None
-        assert described(cursor.go(place)) == described(frame)
+        assert described(chance.choice(cursors).go(place)) == described(frame)
+
+
+def test_two_cursors_that_go_the_same_way_decode_each_frame_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = Market().ticks(150)
+    record(tmp_path, frames)
+    recording = opened(tmp_path)
+    decoded, decode = [], FrameDecoder.decode
+    monkeypatch.setattr(
+        FrameDecoder, "decode", lambda self, body, *, is_full: [decoded.append(1), decode(self, body, is_full=is_full)]
+    )
+    cursors = Cursor(recording), Cursor(recording)
+    place = recording.first_place()
+    while place is not None:
+        first, second = (cursor.go(place) for cursor in cursors)
+        assert first is second
+        place = recording.next_place(place)
+    assert len(decoded) == len(frames)
+
+
+def test_frames_decoded_long_ago_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_module, "MAX_DECODED", 10)
+    record(tmp_path, Market().ticks(30))
+    recording = opened(tmp_path)
+    first, cursor = recording.first_place(), Cursor(recording)
+    place = first
+    while place is not None:
+        cursor.go(place)
+        place = recording.next_place(place)
+    assert first is not None
+    assert recording.decoded(first) is None
+    assert sum(recording.decoded(first._replace(record=at)) is not None for at in range(30)) == 10
 
 
 def test_no_frame_is_found_before_the_first(tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def width(page: Page) -> int:
     return found
 
 
+def cut_tables(page: Page) -> list[str]:
+    """Returns the tables whose columns together are wider than they are, so that figures are cut off."""
+    found: list[str] = page.evaluate("""[...document.querySelectorAll('.table')].filter(table =>
+        [...table.querySelectorAll('.row')].some(row => row.scrollWidth > row.clientWidth)
+    ).map(table => table.ariaLabel)""")
+    return found
+
+
 def prefer(page: Page, scheme: str) -> None:
     """Prefers `dark` or `light` colours, as a person does in the settings of a browser."""
     page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])

@@ -16,6 +16,7 @@ from browser import Page
 from desk_page import (
     browser,
     choose,
+    cut_tables,
     open_view,
     page,
     prefer,
@@ -222,3 +223,4 @@ def test_the_view_of_alerts_fits_into_a_phone_of_320_pixels(page: Page, server: 
     open_view(page, server, f"#/alerts/{ident(server, 'venue/XNAS')}")
     wait_for_text(page, ".detail .life-title", "no quotes from XNAS")
     assert width(page) <= 320
+    assert cut_tables(page) == []

@@ -13,6 +13,7 @@ from browser import Page
 from desk_page import (
     browser,
     choose,
+    cut_tables,
     desk,
     open_row,
     open_view,
@@ -158,6 +159,7 @@ def test_the_view_of_execution_fits_into_a_phone_of_320_pixels(page: Page, desk:
     open_view(page, desk, "#/execution")
     wait_for_text(page, "[aria-label=Rejects] .row", "insufficient margin")
     assert width(page) <= 320
+    assert cut_tables(page) == []
 
 
 def test_a_note_says_what_the_band_of_the_markouts_is(page: Page, desk: Server) -> None:

@@ -13,6 +13,7 @@ from browser import Page
 from desk_page import (
     browser,
     choose,
+    cut_tables,
     desk,
     open_view,
     page,
@@ -225,6 +226,7 @@ def test_the_blotter_fits_into_a_phone_of_320_pixels(page: Page, desk: Server, f
     open_view(page, desk, fragment)
     page.wait_for("!!document.querySelector('.row')")
     assert width(page) <= 320
+    assert cut_tables(page) == []
 
 
 LOBSTER = ROOT / "../shared/data/lobster"

@@ -16,7 +16,7 @@ import pytest
 import example_source
 from accessibility import violations
 from browser import Page
-from desk_page import browser, open_view, press, resize, saved_csv, width
+from desk_page import browser, cut_tables, open_view, press, resize, saved_csv, width
 from example_source import EventFile
 from observability.clients import Sender
 from server_process import NO_RULES, ROOT, TIMEOUT_SECONDS, Server, free_port
@@ -207,8 +207,9 @@ def moving_table(page: Page, demo_server: Server) -> Page:
     return page
 
 
-def test_many_rows_that_move_at_once_are_written_in_two_turns(moving_table: Page) -> None:
-    assert moving_table.evaluate("[app.change(0, 30, { word: 'new' }), app.shown('new0')][1]") == 15
+def test_many_rows_that_move_at_once_are_written_in_three_turns(moving_table: Page) -> None:
+    assert moving_table.evaluate("[app.change(0, 30, { word: 'new' }), app.shown('new0')][1]") == 12
+    assert moving_table.evaluate("[app.table.set(app.rows), app.shown('new0')][1]") == 24
     assert moving_table.evaluate("[app.table.set(app.rows), app.shown('new0')][1]") == 30
 
 
@@ -367,3 +368,4 @@ def test_no_view_is_wider_than_the_screen(page: Page, demo_server: Server, scree
     for view in [*page.evaluate(VIEWS), *PAGES]:
         show(page, view)
         assert width(page) <= screen, view
+        assert cut_tables(page) == [], view

@@ -81,6 +81,13 @@ class FrameDecoder:
         self._encoded_shape = b""
         self._shape = Shape((), ())
 
+    def copy(self) -> FrameDecoder:
+        """Returns a decoder of what follows the frame that this one has decoded last."""
+        copy = FrameDecoder(self._epoch)
+        copy._payload, copy._tail = self._payload, self._tail
+        copy._encoded_shape, copy._shape = self._encoded_shape, self._shape
+        return copy
+
     def decode(self, body: memoryview, *, is_full: bool) -> None:
         """Decodes the next body. Raises ValueError for one that does not follow the last."""
         if is_full:

@@ -39,6 +39,9 @@ from observability.snapshot.frames import Frame
 
 # For those who look at the same minute; mostly a group has 20 to 500 KB.
 MAX_CACHED_BYTES: Final = 32_000_000
+# Frames that were decoded last, for those who look at the same moment.
+MAX_DECODED: Final = 256
+MAX_DECODED_BYTES: Final = 16_000_000
 # Segments of which it is kept where their documents lie.
 MAX_DOCUMENT_FILES: Final = 8
 # A document is searched for in so many segments; each is recorded anew within seconds.
@@ -211,6 +214,13 @@ class Segment:
         return self.size if self.end is None else self.end.offset
 
 
+class Decoded(NamedTuple):
+    """A frame that was decoded, and what decodes the one after it."""
+
+    frame: Frame
+    decoder: FrameDecoder
+
+
 class Recording:
     """The segments of one directory. Used by one thread at a time."""
 
@@ -221,6 +231,8 @@ class Recording:
         self._groups: OrderedDict[tuple[int, int], Group] = OrderedDict()
         self._cached_bytes = 0
         self._documents: OrderedDict[int, DocumentReader] = OrderedDict()
+        self._decoded: OrderedDict[Place, Decoded] = OrderedDict()
+        self._decoded_bytes = 0
 
     def refresh(self) -> None:
         """Reads what has been recorded, and removed, since the last call. Raises OSError."""
@@ -483,6 +495,21 @@ class Recording:
         self._groups.move_to_end(key)
         return group
 
+    # -- decoded frames
+
+    def decoded(self, place: Place) -> Decoded | None:
+        """Returns the frame at a place if it was decoded a short while ago."""
+        found = self._decoded.get(place)
+        if found is not None:
+            self._decoded.move_to_end(place)
+        return found
+
+    def keep_decoded(self, place: Place, decoded: Decoded) -> None:
+        self._decoded[place] = decoded
+        self._decoded_bytes += decoded.frame.size
+        while len(self._decoded) > MAX_DECODED or self._decoded_bytes > MAX_DECODED_BYTES:
+            self._decoded_bytes -= self._decoded.popitem(last=False)[1].frame.size
+
 
 def _start_of(segment: Segment) -> int:
     assert segment.start_ns is not None, "one without a frame is not listed"
@@ -494,29 +521,34 @@ def _end_of_ms(time_ns: int) -> int:
 
 
 class Cursor:
-    """A position in a recording. Going to a frame near the last one decodes only what lies between."""
+    """A position in a recording. Going to a frame near the last one decodes only what lies between, and nothing if
+    another cursor has gone there."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self.place: Place | None = None
         self._decoder: FrameDecoder
+        """That of `place`, which other cursors may have, too."""
 
     def go(self, place: Place) -> Frame:
         """Returns the frame at a place. Raises OSError, and ValueError if it cannot be decoded."""
         record = self._recording.record(place)
+        decoded = self._recording.decoded(place)
+        if decoded is not None:
+            self.place, self._decoder = place, decoded.decoder
+            return decoded.frame
         group = self._recording.group(place)
         before = self.place
         if before is not None and before[:2] == place[:2] and before.record <= place.record:
-            first = before.record + 1
+            first, decoder = before.record + 1, self._decoder.copy()
         else:
-            first = 0
-            self._decoder = FrameDecoder(group.epoch)
-        # In case of an error.
-        self.place = None
+            first, decoder = 0, FrameDecoder(group.epoch)
         with memoryview(group.data) as data:
             for at in range(first, place.record + 1):
                 each = group.records[at]
                 with data[each.start : each.end] as body:
-                    self._decoder.decode(body, is_full=each.kind == Kind.FULL)
-        self.place = place
-        return self._decoder.frame(record.seq, record.ts_ns)
+                    decoder.decode(body, is_full=each.kind == Kind.FULL)
+        frame = decoder.frame(record.seq, record.ts_ns)
+        self.place, self._decoder = place, decoder
+        self._recording.keep_decoded(place, Decoded(frame, decoder))
+        return frame

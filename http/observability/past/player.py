@@ -10,12 +10,14 @@ from typing import Final
 
 from observability.clocks.slices import Slice
 from observability.clocks.timers import Periodic
+from observability.clocks.timestamps import NS_PER_S
 from observability.http11.refusals import NotFound, Unavailable, Unprocessable
 from observability.memory.counters import Counters
 from observability.past.playback import Outcome
 from observability.past.reader import RecordingReader
 from observability.past.viewer import PastState, Viewer
 from observability.recorder.recording import Recording
+from observability.snapshot.frames import Frame
 from observability.stream.state import StreamState
 from observability.stream.subscriptions import Subscription, WebSocketQuery
 from observability.websocket.connection import Accepted
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Of each worker.
 MAX_VIEWERS: Final = 100
+# Without a live frame for so many ticks there is no live client whose frames could be held up.
+LATE_BEATS: Final = 1.5
 
 _Reads = Sequence[Callable[[Recording], Outcome]]
 
@@ -49,7 +53,10 @@ class Player:
         self._job: asyncio.Task[None] | None = None
         self._is_kicked = False
         self._is_unreadable = False
-        self._beat = Periodic(live.settings.interval_seconds, self.kick, loop)
+        self._interval_ns = round(live.settings.interval_seconds * NS_PER_S)
+        self._beat = Periodic(live.settings.interval_seconds, self._on_beat, loop)
+        self._live_ns = 0
+        """When a live frame had been sent last."""
         self._active = counters.gauge("past_viewers", "Clients that look at the past now")
         self._sent = counters.counter("past_frames_sent_total", "Recorded frames sent to clients that look at the past")
 
@@ -85,6 +92,18 @@ class Player:
             self._job.add_done_callback(self._on_done)
         else:
             self._is_kicked = True
+
+    def on_sent(self, frame: Frame, duration_ns: int) -> None:
+        """Takes the beat from the live frames. What is read and sent for the past, which takes the interpreter from the
+        loop, is done in the quiet after a live frame, and not when the next one is due."""
+        self._live_ns = self._live.host_clock.mono_ns()
+        if self._viewers:
+            self.kick()
+
+    def _on_beat(self) -> None:
+        # Without live clients, or a hub, there is nobody to wait for.
+        if self._live.host_clock.mono_ns() - self._live_ns > LATE_BEATS * self._interval_ns:
+            self.kick()
 
     async def _read_and_send(self) -> None:
         # hot: once per tick for all viewers (benchmarks/bench_past.py)

@@ -99,13 +99,15 @@ class Worker:
         origins = OriginCheck(cors)
         proxies = TrustedProxies(config.trusted_proxies)
         hosts = HostCheck(config.cors_origins, proxies) if all(map(is_loopback, config.hosts)) else None
+        player = Player(self._state, recording, counters, loop, slices)
+        self._broadcaster.add_sent_listener(player.on_sent)
         self._stream = StreamEndpoint(
             self._state,
             loop,
             max_clients=config.ws_max_connections,
             origins=origins,
             client_count=client_counts.websockets,
-            past=Player(self._state, recording, counters, loop, slices),
+            past=player,
         )
         senders = SenderEndpoint(
             gate,

@@ -6,7 +6,8 @@ import { DASH, dateTime, number, time } from "./format.js";
 const uPlot = globalThis.uPlot;
 
 /** A chart. `series` are {label, colour (a CSS variable), fill, width}; all share one axis.
- * Charts above one another have the same `axisWidth`. `label` says to a screen reader what is drawn. */
+ * Charts above one another have the same `axisWidth`. `label` says to a screen reader what is drawn. One that `grows` has at
+ * least its `height`, and its share of what its panel is higher than all that is in it. */
 export class Chart {
   #options; #plot = null; #data; #settings; #observer; #redraw; #host; #hasLegend;
 
@@ -17,6 +18,8 @@ export class Chart {
     this.#hasLegend = options.legend ?? this.#options.series.length > 1;
     this.#host = h("div", { class: "plot", role: "img", "aria-label": options.label });
     this.element = h("div", { class: "chart" }, this.#host);
+    if (options.grows) this.element.style.flex = `${options.height} 0 ${options.height}px`;
+    this.element.classList.toggle("grows", options.grows === true);
     this.#observer = new ResizeObserver(() => this.#resize());
     this.#observer.observe(this.element);
     this.#redraw = () => this.#make();
@@ -57,7 +60,7 @@ export class Chart {
     const width = this.#host.clientWidth;
     if (width === 0) return;
     this.#plot?.destroy();
-    const { series, height, format, hasTime, xFormat, bands, axisWidth } = this.#options, zone = this.#settings.zone;
+    const { series, format, hasTime, xFormat, bands, axisWidth } = this.#options, height = this.#height(), zone = this.#settings.zone;
     const grid = { stroke: styleOf("--grid"), width: 1 }, font = `11px ${styleOf("--font")}`;
     const axis = { stroke: styleOf("--dim"), grid, ticks: { show: false }, font, gap: 4 };
     this.#plot = new uPlot({
@@ -94,9 +97,13 @@ export class Chart {
   }
 
   #resize() {
-    const width = this.#host.clientWidth;
+    const width = this.#host.clientWidth, height = this.#height();
     if (this.#plot === null) this.#make();
-    else if (width && Math.abs(width - this.#plot.width) > 1) this.#plot.setSize({ width, height: this.#options.height });
+    else if (width && (Math.abs(width - this.#plot.width) > 1 || height !== this.#plot.height)) this.#plot.setSize({ width, height });
+  }
+
+  #height() {
+    return this.#options.grows ? Math.max(this.#options.height, this.element.clientHeight) : this.#options.height;
   }
 }
 
@@ -114,7 +121,7 @@ export class EquityCurves {
   #equity; #drawdown;
 
   constructor(settings, { about, heights: [high, low] }) {
-    const shared = { format: value => number(value), legend: false, axisWidth: 84 };
+    const shared = { format: value => number(value), legend: false, axisWidth: 84, grows: true };
     this.#equity = new Chart(settings, { ...shared, label: `Equity ${about}`, height: high,
       series: [{ label: "Equity", colour: "--accent", fill: "--accent-fill" }] });
     this.#drawdown = new Chart(settings, { ...shared, label: `Drawdown ${about}`, height: low,

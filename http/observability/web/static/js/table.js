@@ -11,9 +11,9 @@ const SPARE_ROWS = 4;
 const SORT_MS = 1000;
 const VISIBLE_ROWS = 16;
 const SLOW_MS = 1000, SLOW_TURNS = 10;
-// Where more rows than these change at once, half of them are written, and the others with the next update, or after this
-// time without one. Layout of their text is most of what a tick costs: benchmarks/bench_page.py.
-const AT_ONCE = 12, REST_MS = 200;
+// Where more rows than these change at once, one in three is written, and the others with the next updates, or after this
+// time without one. Layout and painting of their text is most of what a tick costs: benchmarks/bench_page.py.
+const AT_ONCE = 12, SHARE = 3, REST_MS = 200;
 
 /** A row is any object; its `className` is that of its line, and one that changes `version` with its content costs nothing
  * while it stays the same. A column: {id, title, about, width (a CSS track), value(row), text(row), className(row), hint(row), draw(cell, row),
@@ -236,7 +236,7 @@ export class Table {
     let behind = 0;
     for (let index = from; index < to; index++) if (isInView(index) && isBehind(this.#pool[index % size], this.#ordered[index])) behind++;
     const turn = this.#turn % Math.max(1, size);
-    let left = Math.max(AT_ONCE, Math.ceil(behind / 2)), isWaiting = false;
+    let left = Math.max(AT_ONCE, Math.ceil(behind / SHARE)), isWaiting = false;
     this.#turn = 0;
     this.#hasRest = false;
     for (let step = 0; step < size; step++) {

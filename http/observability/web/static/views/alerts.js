@@ -50,7 +50,7 @@ function mount(root, app, params) {
   const list = new Table({ label: "Alerts", key: row => row.alert_id, empty: "Loading …", maxRows: 14, onopen: row => open(row.alert_id), columns: [
     { id: "severity", title: "Severity", width: "66px", value: row => row.severity, className: row => SEVERITIES[row.severity] },
     { id: "state", title: "State", width: "106px", value: row => row.state, className: row => STATES[row.state], minWidth: 360 },
-    { id: "title", title: "Alert", width: "minmax(130px, 3fr)", value: row => row.title, hint: row => row.detail || null },
+    { id: "title", title: "Alert", width: "minmax(90px, 3fr)", value: row => row.title, hint: row => row.detail || null },
     { id: "member", title: "Of", width: "minmax(60px, 1fr)", value: row => row.member, minWidth: 960 },
     { id: "value", title: "Value", about: "When it was raised", width: "minmax(60px, 0.8fr)", isNumber: true, value: row => row.value, text: row => shown(row.value), minWidth: 540 },
     { id: "threshold", title: "Threshold", width: "minmax(70px, 0.8fr)", isNumber: true, value: row => row.threshold, text: row => threshold(row), minWidth: 540 },
@@ -224,7 +224,7 @@ function mount(root, app, params) {
   const silences = new Table({ label: "Silences", key: row => row.silence_id, empty: "Nothing is silenced.", maxRows: 6, columns: [
     { id: "rules", title: "Rules", width: "minmax(80px, 1.4fr)", value: row => row.rules.join(", ") || "all" },
     { id: "members", title: "Members", width: "minmax(60px, 1fr)", value: row => row.members.join(", ") || "all", minWidth: 420 },
-    { id: "author", title: "By", width: "minmax(50px, 0.8fr)", value: row => row.author },
+    { id: "author", title: "By", width: "minmax(50px, 0.8fr)", value: row => row.author, minWidth: 340 },
     { id: "comment", title: "Comment", width: "minmax(60px, 1.4fr)", value: row => row.comment, hint: row => row.comment || null, minWidth: 520 },
     { id: "end_time", title: "Until", width: "104px", value: row => row.end_time, text: row => app.shortTime(row.end_time), hint: row => when(row.end_time) },
     { id: "end", title: "", about: "End", width: "48px", draw: (cell, row) => drawEnd(cell, row) },
@@ -240,12 +240,12 @@ function mount(root, app, params) {
     { id: "to", title: "To", width: "minmax(60px, 1fr)", value: row => row.to, minWidth: 420 },
     { id: "state", title: "State", width: "60px", value: row => row.state, className: row => row.state === "ok" ? "up" : "down" },
     ...["pending", "delivered", "failed", "dropped"].map((name, at) => ({ id: name, title: name[0].toUpperCase() + name.slice(1), width: "66px", isNumber: true, value: row => row[name],
-      className: row => at > 1 && row[name] ? "down" : "", minWidth: [0, 0, 480, 620][at] })),
+      className: row => at > 1 && row[name] ? "down" : "", minWidth: [0, 340, 480, 620][at] })),
     { id: "last_delivered", title: "Last", width: "104px", value: row => row.last_delivered, text: row => app.shortTime(row.last_delivered), hint: row => when(row.last_delivered), minWidth: 560 },
     { id: "last_error", title: "Error", width: "minmax(60px, 1.6fr)", value: row => row.last_error, hint: row => row.last_error, className: () => "down", minWidth: 680 },
   ] });
   const notices = new Table({ label: "Notices", key: row => `${row.route} ${row.alert_id} ${row.timestamp} ${row.action}`, empty: "No notice yet.", maxRows: 6, columns: [
-    { id: "timestamp", title: "Time", width: "104px", value: row => row.timestamp, text: row => app.shortTime(row.timestamp), hint: row => when(row.timestamp) },
+    { id: "timestamp", title: "Time", width: "104px", value: row => row.timestamp, text: row => app.shortTime(row.timestamp), hint: row => when(row.timestamp), minWidth: 340 },
     { id: "route", title: "Route", width: "minmax(60px, 1fr)", value: row => row.route, minWidth: 420 },
     { id: "action", title: "What", width: "84px", value: row => row.action },
     { id: "title", title: "Alert", width: "minmax(80px, 2fr)", value: row => row.title },
@@ -254,13 +254,13 @@ function mount(root, app, params) {
   const ruleTable = new Table({ label: "Rules", key: row => row.rule, empty: "No rule.", maxRows: 10, onopen: row => choose({ rule: row.rule, state: "all" }), columns: [
     { id: "rule", title: "Rule", width: "minmax(90px, 1.2fr)", value: row => row.rule },
     { id: "state", title: "State", width: "64px", value: row => row.state, className: row => RULE_STATES[row.state] },
-    { id: "value", title: "Value", width: "minmax(60px, 0.8fr)", isNumber: true, value: row => row.value, text: row => row.n_members > 1 ? things(row.n_members, "member") : shown(row.value), hint: row => row.waiting },
+    { id: "value", title: "Value", width: "minmax(80px, 0.8fr)", isNumber: true, value: row => row.value, text: row => row.n_members > 1 ? things(row.n_members, "member") : shown(row.value), hint: row => row.waiting },
     { id: "condition", title: "Raised if", width: "minmax(90px, 1.6fr)", value: row => condition(row), hint: row => condition(row), minWidth: 400 },
     { id: "metric", title: "Metric", width: "minmax(90px, 1.4fr)", value: row => row.metric, hint: row => row.metric, minWidth: 560 },
     { id: "severity", title: "Severity", width: "66px", value: row => row.severity, className: row => SEVERITIES[row.severity], minWidth: 640 },
   ] });
   const history = new Table({ label: "History", key: row => `${row.alert_id} ${row.occurrence} ${row.first_seen}`, empty: "Loading …", maxRows: 12, onopen: row => open(row.alert_id), columns: [
-    { id: "first_seen", title: "Began", width: "104px", value: row => row.first_seen, text: row => app.shortTime(row.first_seen), hint: row => when(row.first_seen) },
+    { id: "first_seen", title: "Began", width: "104px", value: row => row.first_seen, text: row => app.shortTime(row.first_seen), hint: row => when(row.first_seen), minWidth: 340 },
     { id: "severity", title: "Severity", width: "66px", value: row => row.severity, className: row => SEVERITIES[row.severity], minWidth: 420 },
     { id: "title", title: "Alert", width: "minmax(100px, 2.4fr)", value: row => row.title },
     { id: "member", title: "Of", width: "minmax(60px, 1fr)", value: row => row.member, minWidth: 700 },

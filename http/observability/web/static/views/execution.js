@@ -64,9 +64,9 @@ function mount(root, app, params) {
   const leg = () => wanted.leg in LEGS && wanted.leg !== "reported_by_fills" ? wanted.leg : SEND_TO_ACK;
   const heatNote = h("p", { class: "note", text: "Line: median. Dashes: 99th percentile." });
   const legs = new Table({ label: "Latency by leg", key: row => row.id, empty: "No order yet.", maxRows: 8, onopen: row => { if (row.id !== "reported_by_fills") choose({ leg: row.id }); }, columns: [
-    { id: "leg", title: "Leg", width: "minmax(130px, 2.6fr)", value: row => row.title },
-    { id: "n", title: "n", width: "minmax(44px, 0.6fr)", isNumber: true, value: row => row.n, text: row => count(row.n), hint: row => row.n_negative ? `${row.n_negative} were below zero, where clocks disagree; they are in no percentile` : null },
-    ...["p50", "p90", "p95", "p99", "p999", "max"].map((name, at) => ({ id: name, title: name === "p999" ? "p99.9" : name, width: "minmax(60px, 1fr)", isNumber: true,
+    { id: "leg", title: "Leg", width: "minmax(76px, 2.6fr)", value: row => row.title },
+    { id: "n", title: "n", width: "minmax(40px, 0.6fr)", isNumber: true, value: row => row.n, text: row => count(row.n), hint: row => row.n_negative ? `${row.n_negative} were below zero, where clocks disagree; they are in no percentile` : null },
+    ...["p50", "p90", "p95", "p99", "p999", "max"].map((name, at) => ({ id: name, title: name === "p999" ? "p99.9" : name, width: "minmax(56px, 1fr)", isNumber: true,
       value: row => row[`${name}_ms`], text: row => milliseconds(row[`${name}_ms`]), minWidth: [0, 620, 540, 0, 700, 460][at] })),
   ] });
 
@@ -81,7 +81,7 @@ function mount(root, app, params) {
     { id: "horizon", title: "After", width: "56px", value: row => row.horizon },
     { id: "bps", title: "Markout", about: "Weighted by notional; a gain when positive", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.bps, text: row => row.bps === null ? DASH : `${signed(row.bps, 2)} bps`, className: row => tone(row.bps) },
     { id: "realized_spread_bps", title: "Realised spread", width: "minmax(72px, 1fr)", isNumber: true, value: row => row.realized_spread_bps, text: row => bps(row.realized_spread_bps), minWidth: 360 },
-    { id: "error", title: "± 95 %", about: "1.96 standard errors of the mean over orders", width: "minmax(64px, 1fr)", isNumber: true, value: row => row.standard_error_bps === null ? null : Z95 * row.standard_error_bps,
+    { id: "error", title: "± 95 %", about: "1.96 standard errors of the mean over orders", width: "minmax(58px, 1fr)", isNumber: true, value: row => row.standard_error_bps === null ? null : Z95 * row.standard_error_bps,
       text: row => row.standard_error_bps === null ? DASH : bps(Z95 * row.standard_error_bps), hint: row => row.standard_error_reason ?? `over ${things(row.orders, "order")}` },
     { id: "n", title: "n", width: "52px", isNumber: true, value: row => row.n, text: row => count(row.n) },
     { id: "left_out", title: "Left out", width: "minmax(60px, 1.6fr)", value: row => leftOut(row.left_out), hint: row => leftOut(row.left_out) || null, minWidth: 420 },

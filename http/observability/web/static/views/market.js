@@ -44,7 +44,7 @@ function mount(root, app, params) {
     return row;
   };
   const price = (row, field, extra) => app.precision.price(row.symbol, row.quote?.[field], extra);
-  const priced = (id, title, field, minWidth, extra = 0) => ({ id, title, isNumber: true, isPlain: true, width: "minmax(98px, 1fr)", minWidth,
+  const priced = (id, title, field, minWidth, extra = 0) => ({ id, title, isNumber: true, isPlain: true, width: "minmax(76px, 1fr)", minWidth,
     value: row => row.quote?.[field], text: row => price(row, field, extra) });
   const isWatched = symbol => app.settings.get("watched").includes(symbol);
   const table = new Table({
@@ -55,7 +55,7 @@ function mount(root, app, params) {
     onrange: settle,
     columns: [
       { id: "watch", title: "", about: "Watch list", width: "18px", draw: drawStar },
-      { id: "symbol", title: "Symbol", isPlain: true, width: "minmax(92px, 1.3fr)", value: row => row.symbol },
+      { id: "symbol", title: "Symbol", isPlain: true, width: "minmax(62px, 1.3fr)", value: row => row.symbol },
       priced("last", "Last", "last_price"),
       priced("bid", "Bid", "bid", 560),
       priced("ask", "Ask", "ask", 560),
@@ -71,7 +71,7 @@ function mount(root, app, params) {
         value: row => row.quote?.update_rate, text: row => number(row.quote?.update_rate, 1) },
       { id: "latency", title: "Feed p99", about: "99 of 100 came within this time of the exchange's own", isNumber: true, isPlain: true, width: "72px", minWidth: 1180,
         value: row => row.quote?.feed_latency_p99_ms, text: row => milliseconds(row.quote?.feed_latency_p99_ms) },
-      { id: "updated", title: "State", width: "minmax(104px, 1.1fr)", value: row => row.quote?.updated, text: row => row.fresh.word, className: row => row.fresh.tone },
+      { id: "updated", title: "State", width: "minmax(72px, 1.1fr)", value: row => row.quote?.updated, text: row => row.fresh.word, className: row => row.fresh.tone },
     ],
   });
   const search = h("input", { type: "search", placeholder: "Search (/)", "aria-label": "Search symbols", value: query,

@@ -43,7 +43,7 @@ function mount(root, app, params) {
 
   const sources = new Table({ label: "Sources and components", key: row => row.name, empty: "No source is connected.", maxRows: 8,
     columns: [
-      { id: "name", title: "Source or component", width: "minmax(110px, 2fr)", value: row => row.name },
+      { id: "name", title: "Source or component", width: "minmax(90px, 2fr)", value: row => row.name },
       { id: "state", title: "State", width: "84px", value: row => row.state, className: row => row.tone },
       { id: "age", title: "Newest", width: "72px", isNumber: true, value: row => row.age, text: row => duration(row.age) },
       { id: "rate", title: "Per second", width: "76px", isNumber: true, value: row => row.rate, text: row => number(row.rate, 1), minWidth: 380 },

@@ -27,8 +27,8 @@ function positionTable(app, { hasStrategy = true, maxRows = 12 } = {}) {
       { id: "symbol", title: "Symbol", width: "minmax(96px, 1.2fr)", value: row => row.symbol, text: row => row.position_side ? `${row.symbol} ${row.position_side}` : row.symbol },
       ...(hasStrategy ? [{ id: "strategy", title: "Strategy", width: "minmax(90px, 1.4fr)", value: row => row.strategy, minWidth: 560 }] : []),
       { id: "quantity", title: "Quantity", isNumber: true, width: "minmax(72px, 1fr)", value: row => row.quantity, text: row => quantity(row.quantity) },
-      { id: "avg_price", title: "Average", isNumber: true, width: "minmax(76px, 1fr)", minWidth: 480, value: row => row.avg_price, text: row => price(row, "avg_price", 2) },
-      { id: "mark", title: "Mark", isNumber: true, width: "minmax(76px, 1fr)", minWidth: 640, value: row => row.mark, text: row => price(row, "mark", 1),
+      { id: "avg_price", title: "Average", isNumber: true, width: "minmax(90px, 1fr)", minWidth: 480, value: row => row.avg_price, text: row => price(row, "avg_price", 2) },
+      { id: "mark", title: "Mark", isNumber: true, width: "minmax(76px, 1fr)", minWidth: 680, value: row => row.mark, text: row => price(row, "mark", 1),
         hint: row => row.mark_source ? `From ${row.mark_source}, at ${app.time(row.mark_updated)}` : "No price is known" },
       { id: "unrealized_pnl", title: "Unrealised", isNumber: true, width: "minmax(84px, 1fr)", value: row => row.unrealized_pnl, text: row => money(row, row.unrealized_pnl), className: row => tone(row.unrealized_pnl) },
       { id: "realized_pnl", title: "Realised", isNumber: true, width: "minmax(84px, 1fr)", minWidth: 720, value: row => row.realized_pnl, text: row => money(row, row.realized_pnl), className: row => tone(row.realized_pnl) },
@@ -52,13 +52,13 @@ function mount(root, app, params) {
     label: "Strategies", key: row => row.name, empty: "No strategy has traded yet.", maxRows: 12, sort: { id: "total_pnl", isDescending: true },
     onopen: row => app.go("strategies", { name: row.name }),
     columns: [
-      { id: "name", title: "Strategy", width: "minmax(110px, 2fr)", value: row => row.name },
+      { id: "name", title: "Strategy", width: "minmax(90px, 2fr)", value: row => row.name },
       gained("daily_pnl", "Today", 400), gained("total_pnl", "In all"), gained("realized_pnl", "Realised", 760), gained("unrealized_pnl", "Unrealised", 680),
       { id: "drawdown", title: "Drawdown", isNumber: true, width: "minmax(84px, 1fr)", minWidth: 560, value: row => row.drawdown, text: row => number(row.drawdown) },
       { id: "gross_exposure", title: "Gross exposure", isNumber: true, width: "minmax(96px, 1fr)", minWidth: 860, value: row => row.gross_exposure, text: row => number(row.gross_exposure) },
       { id: "win_rate", title: "Win rate", isNumber: true, width: "72px", minWidth: 480, value: row => row.win_rate, text: row => percent(row.win_rate),
         hint: row => row.win_rate === null ? "Nothing was closed yet." : `${row.n_wins} won, ${row.n_losses} lost, ${row.n_breakeven} even` },
-      { id: "open_positions", title: "Open", isNumber: true, width: "52px", value: row => row.open_positions, text: row => count(row.open_positions) },
+      { id: "open_positions", title: "Open", isNumber: true, width: "52px", minWidth: 340, value: row => row.open_positions, text: row => count(row.open_positions) },
       { id: "fills", title: "Fills", isNumber: true, width: "60px", value: row => row.fills, text: row => count(row.fills) },
     ],
   });
@@ -109,14 +109,14 @@ function mountStrategy(root, app, params) {
   const when = { id: "timestamp", title: "Time", width: "64px", value: row => row.timestamp ?? row.created, text: row => app.time(row.timestamp ?? row.created) };
   const side = { id: "side", title: "Side", width: "40px", value: row => row.side, className: row => row.side === "buy" ? "up" : "down" };
   const fills = new Table({ label: "Fills", key: row => row.trade_id + row.timestamp, empty: "No fill yet.", maxRows: 12, columns: [
-    when, { id: "symbol", title: "Symbol", width: "minmax(76px, 1.2fr)", value: row => row.symbol }, side,
+    { ...when, minWidth: 400 }, { id: "symbol", title: "Symbol", width: "minmax(70px, 1.2fr)", value: row => row.symbol }, side,
     { id: "quantity", title: "Quantity", isNumber: true, width: "minmax(56px, 1fr)", value: row => row.quantity, text: row => quantity(row.quantity) },
-    { id: "price", title: "Price", isNumber: true, width: "minmax(70px, 1fr)", minWidth: 320, value: row => row.price, text: row => price(row, "price") },
+    { id: "price", title: "Price", isNumber: true, width: "minmax(70px, 1fr)", value: row => row.price, text: row => price(row, "price") },
     { id: "slippage_bps", title: "Slippage", isNumber: true, width: "70px", minWidth: 520, value: row => row.slippage_bps, text: row => row.slippage_bps === null ? DASH : `${number(row.slippage_bps)} bp` },
     { id: "pnl", title: "P&L", isNumber: true, width: "minmax(70px, 1fr)", minWidth: 380, value: row => row.pnl, text: row => signed(row.pnl), className: row => tone(row.pnl), hint: row => row.pnl === null ? "It closed nothing." : null },
   ] });
   const orders = new Table({ label: "Orders", key: row => row.order_id + row.symbol, empty: "No order yet.", maxRows: 12, onopen: row => app.go("orders", { name: row.order_id, of: row.symbol }), columns: [
-    when, { id: "symbol", title: "Symbol", width: "minmax(76px, 1.2fr)", value: row => row.symbol }, side,
+    when, { id: "symbol", title: "Symbol", width: "minmax(70px, 1.2fr)", value: row => row.symbol }, side,
     { id: "quantity", title: "Quantity", isNumber: true, width: "minmax(56px, 1fr)", value: row => row.quantity, text: row => quantity(row.quantity) },
     { id: "filled", title: "Filled", isNumber: true, width: "minmax(56px, 1fr)", minWidth: 440, value: row => row.filled_quantity, text: row => quantity(row.filled_quantity) },
     { id: "average", title: "Average", isNumber: true, width: "minmax(70px, 1fr)", minWidth: 520, value: row => row.average_price, text: row => price(row, "average_price") },

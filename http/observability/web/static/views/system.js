@@ -45,10 +45,10 @@ function mount(root, app, params) {
     { id: "renders", label: "Renders" }, { id: "left", label: "Frames left out" }, { id: "heap", label: "Heap of this page" }, { id: "rate", label: "Ticks per second shown" },
   ]);
   const path = new Table({ label: "Latency along the path", key: row => row.name, empty: "Nothing was measured yet.", maxRows: 8, columns: [
-    { id: "name", title: "Stretch", width: "minmax(90px, 1.5fr)", value: row => row.title, hint: row => row.about },
+    { id: "name", title: "Stretch", width: "minmax(58px, 1.5fr)", value: row => row.title, hint: row => row.about },
     ...[["p50_ms", "p50"], ["p95_ms", "p95"], ["p99_ms", "p99"], ["max_ms", "Maximum"]].map(([id, title]) =>
-      ({ id, title, isNumber: true, width: "minmax(62px, 1fr)", minWidth: id === "p95_ms" ? 380 : id === "max_ms" ? 320 : 0, value: row => row[id], text: row => milliseconds(row[id]) })),
-    { id: "n", title: "n", isNumber: true, width: "minmax(52px, 1fr)", value: row => row.n, text: row => count(row.n) },
+      ({ id, title, isNumber: true, width: "minmax(62px, 1fr)", minWidth: id === "p95_ms" ? 400 : id === "max_ms" ? 320 : 0, value: row => row[id], text: row => milliseconds(row[id]) })),
+    { id: "n", title: "n", isNumber: true, width: "minmax(40px, 1fr)", value: row => row.n, text: row => count(row.n) },
   ] });
   const processes = new Table({ label: "Processes and components", key: row => row.name, empty: "One process does everything.", maxRows: 14, columns: [
     { id: "name", title: "Name", width: "minmax(90px, 1.4fr)", value: row => row.name },
