@@ -113,7 +113,9 @@ class Walk:
         self.served = HttpApplication(clock)
         self.wire = Wire()
         loop = asyncio.get_running_loop()
-        self.connection = WatchedConnection(self.served.application, Registry(), Turn(loop), loop)
+        application = self.served.application
+        allowed = allowed_ns(application.limits)
+        self.connection = WatchedConnection(application, Registry(), Turn(loop), loop, allowed)
         self.wire.protocol = self.connection
         self.connection.connection_made(self.wire)
 

@@ -122,6 +122,30 @@ def test_the_heartbeat_closes_silent_clients_and_keeps_answering_ones(echoes: Ma
         assert answering.recv(WAIT_SECONDS) == "still here"
 
 
+def test_a_client_that_is_only_pinged_needs_no_framing(echoes: MakeEcho) -> None:
+    echo = echoes(heartbeat_seconds=0.1)
+    with echo.raw_client() as silent:
+        assert next(silent.frames()) == (PING, b"")
+        (client,) = echo.endpoint.clients.values()
+        assert client._ws is None
+
+
+def test_nothing_is_written_by_way_of_a_transport_that_closes(echoes: MakeEcho) -> None:
+    echo = echoes()
+    with echo.raw_client() as raw:
+        echo.server.wait_until(lambda: len(echo.endpoint.clients) == 1)
+        (client,) = echo.endpoint.clients.values()
+
+        def send_late() -> bool:
+            client.transport.abort()
+            client.send_text(b"late")
+            # The descriptor may be that of another connection by now, and picows would know it.
+            return client._ws is None
+
+        assert echo.server.call(send_late)
+        assert list(raw.frames()) == []
+
+
 def test_refused_messages_are_counted_per_time_and_not_per_life(
     echoes: MakeEcho, monkeypatch: pytest.MonkeyPatch
 ) -> None:

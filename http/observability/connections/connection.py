@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from observability.access.peer_user import peer_user
 from observability.clocks.slices import Slice
 from observability.clocks.timestamps import NS_PER_MS, NS_PER_S
 from observability.connections.registry import Registry
-from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState, allowed_ns
+from observability.connections.states import TRANSITIONS, ConnectionEvent, ConnectionState
 from observability.connections.turn import Turn
 from observability.http11.codings import gunzip, is_gzip
 from observability.http11.documents import ReadyDocument
@@ -123,9 +123,11 @@ class HttpConnection(asyncio.Protocol):
         registry: Registry,
         turn: Turn,
         loop: asyncio.AbstractEventLoop,
+        allowed_ns: Mapping[ConnectionState, int | None],
         source: str | None = None,
     ) -> None:
-        """`source` is the address that a PROXY header named, empty if it named none; None without a header."""
+        """`allowed_ns` is how long each state may last. `source` is the address that a PROXY header named, empty if it
+        named none; None without a header."""
         # Per connection.
         self._application = application
         self._registry = registry
@@ -141,8 +143,8 @@ class HttpConnection(asyncio.Protocol):
         self._user: int | None = None
         self._is_proxied = False
         self._state = _HEAD
-        self._allowed_ns = allowed_ns(application.limits)
-        self._idle_ns = self._allowed_ns[_IDLE] or 0
+        self._allowed_ns = allowed_ns
+        self._idle_ns = allowed_ns[_IDLE] or 0
         self._deadline_ns = _NEVER
         self._has_served = False
         self._has_just_served = False

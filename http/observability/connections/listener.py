@@ -19,6 +19,7 @@ from observability.access.limits import ClientCount, ProcessClientCount
 from observability.connections.connection import HttpConnection
 from observability.connections.proxied_connection import ProxiedConnection
 from observability.connections.registry import Connection
+from observability.connections.states import allowed_ns
 from observability.connections.tls import Certificate
 from observability.connections.tls_connection import TlsConnection
 from observability.connections.turn import Turn
@@ -62,7 +63,7 @@ class HttpListener:
         self._loop = loop = asyncio.get_running_loop()
         turn = Turn(loop)
 
-        make_http = partial(HttpConnection, self.application, self, turn, loop)
+        make_http = partial(HttpConnection, self.application, self, turn, loop, allowed_ns(self.application.limits))
 
         def make_protocol(source: str | None) -> asyncio.Protocol:
             if certificate is None:

@@ -16,7 +16,6 @@ it. Its length is the field of `Limits` with that name.
 from __future__ import annotations
 
 from enum import IntEnum, auto
-from functools import lru_cache
 from typing import Final
 
 from observability.access.limits import Limits
@@ -84,7 +83,6 @@ TRANSITIONS: Final[dict[ConnectionState, dict[ConnectionEvent, ConnectionState]]
 """The state that each event leads to. An event that is not listed for a state changes nothing in it."""
 
 
-@lru_cache
 def allowed_ns(limits: Limits) -> dict[ConnectionState, int | None]:
     """Returns how long each state may last, None for one without a deadline."""
     seconds = {

@@ -80,9 +80,6 @@ class EventFraming:
         """Sends a shared event, which begins at `offset`."""
         self._transport.write(memoryview(event)[offset:])
 
-    def send_ping(self) -> None:
-        self._transport.write(HEARTBEAT)
-
     def send_close(self, code: int, reason: bytes) -> None:
         """Tells the client why the stream ends, which the end of a response cannot."""
         self.send(None, encode_json({"type": "close", "code": int(code), "reason": reason.decode()}))

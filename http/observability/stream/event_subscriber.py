@@ -11,7 +11,7 @@ from picows import WSMsgType
 
 from observability.http11.parser import MAX_DROPPED_BYTES
 from observability.snapshot.frames import HEADROOM, Frame
-from observability.stream.event_stream import EventFraming, Position, encode_event, event_id
+from observability.stream.event_stream import HEARTBEAT, EventFraming, Position, encode_event, event_id
 from observability.stream.state import StreamState
 from observability.stream.subscriber import Subscriber
 from observability.stream.subscriptions import StreamQuery, Subscription
@@ -29,6 +29,7 @@ class EventSubscriber(Subscriber):
     """A subscriber whose messages are events, and that sends nothing. Its subscription is that of its URL."""
 
     takes_events: ClassVar[bool] = True
+    ping: ClassVar[bytes] = HEARTBEAT
 
     __slots__ = ("_back",)
 

@@ -113,9 +113,9 @@ class StreamState:
         self.stale_message: bytes | None = None
         """The message that new subscribers get while the data is stale."""
         self._pace_ns = 0
-        # What greetings have in common on one tick, by subscription: what comes before, between and behind the members
-        # that are each client's own.
-        self._greetings: dict[tuple[Subscription, bool | None], list[bytes]] = {}
+        # What greetings have in common on one tick, by subscription, which is None for that of most clients: what comes
+        # before, between and behind the members that are each client's own.
+        self._greetings: dict[tuple[Subscription | None, bool | None], list[bytes]] = {}
         self._greetings_frame: Frame | None = None
 
     def keep_pace(self) -> None:
@@ -152,9 +152,11 @@ class StreamState:
         if frame is not self._greetings_frame:
             self._greetings.clear()
             self._greetings_frame = frame
-        parts = self._greetings.get((subscription, is_recovered))
+        # The hash of a subscription is made in Python.
+        key = (None if subscription is DEFAULT else subscription, is_recovered)
+        parts = self._greetings.get(key)
         if parts is None:
-            parts = self._greetings[subscription, is_recovered] = self._greeting_parts(subscription, is_recovered)
+            parts = self._greetings[key] = self._greeting_parts(subscription, is_recovered)
         first, second, third, last = parts
         timestamp, client_id = self.timestamp().encode(), self.client_id(number).encode()
         host_time = format_iso_ms(self.host_clock.time_ns()).encode()

@@ -12,6 +12,7 @@ import os
 import socket
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar, Final, NamedTuple
 
 from picows import WSMsgType, WSTransport
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 # It holds the interpreter's lock, which is given up and taken again in more time than the call takes.
 _libc = ctypes.PyDLL(None, use_errno=True)
+_INT_BYTES: Final = ctypes.sizeof(ctypes.c_int)
 
 
 class Accepted(NamedTuple):
@@ -75,6 +77,8 @@ class WebSocketConnection:
     max_fragments: ClassVar[int] = MAX_FRAGMENTS
     counts_data: ClassVar[bool] = True
     """Whether data frames count against the peer's rate, or control frames alone."""
+    # RFC 6455 section 5.5.2: a final frame without payload, which a server does not mask.
+    ping: ClassVar[bytes] = b"\x89\x00"
 
     __slots__ = (
         "_fragments",
@@ -128,8 +132,8 @@ class WebSocketConnection:
         self.is_tls = False
         self._on_end = accepted.on_end
         self._on_lost = accepted.on_lost
-        # Has the methods of picows' WSTransport.
-        self._ws: Any
+        # Has the methods of picows' WSTransport; `_framing` makes it.
+        self._ws: Any = None
         self._inbound: Inbound | _NoSocket
         self._rate = MessageRate(frames_per_second)
         self._refusals: MessageRate | None = None
@@ -173,9 +177,21 @@ class WebSocketConnection:
     # -- sending
 
     @property
+    def _framing(self) -> Any:
+        """What writes messages to the transport, with the methods of picows' WSTransport. It is made for the first
+        message that it writes, which most clients of the stream never get: it has a buffer of a kilobyte."""
+        ws = self._ws
+        if ws is None:
+            # The descriptor of a transport that closes may belong to the next connection already.
+            if self.transport.is_closing():
+                return _NO_SOCKET
+            ws = self._ws = self.make_framing(self.transport)
+        return ws
+
+    @property
     def send_shared(self) -> Callable[..., None]:
         """Sends a frame whose payload is shared with other connections: picows writes its header in front of it."""
-        send: Callable[..., None] = self._ws.send_reuse_external_bytearray
+        send: Callable[..., None] = self._framing.send_reuse_external_bytearray
         return send
 
     def buffered_bytes(self) -> int:
@@ -185,17 +201,17 @@ class WebSocketConnection:
     def send_text(self, data: bytes) -> None:
         """Sends one text message, unless the connection is closing."""
         if not self.is_closing:
-            self._ws.send(WSMsgType.TEXT, data)
+            self._framing.send(WSMsgType.TEXT, data)
             self._check_backlog()
 
     def send_binary(self, data: bytes) -> None:
         if not self.is_closing:
-            self._ws.send(WSMsgType.BINARY, data)
+            self._framing.send(WSMsgType.BINARY, data)
             self._check_backlog()
 
     def send_ping(self) -> None:
         if not self.is_closing and not self.buffered_bytes():
-            self._ws.send_ping()
+            self.transport.write(self.ping)
 
     def close(self, code: int, reason: str = "") -> None:
         """Sends Close. The connection ends when the peer's Close arrives, or after `CLOSE_TIMEOUT_SECONDS`."""
@@ -203,7 +219,7 @@ class WebSocketConnection:
             return
         self._begin_closing()
         self.close_code, self.closed_by = code, "server"
-        self._ws.send_close(code, reason.encode())
+        self._framing.send_close(code, reason.encode())
         self._await_end()
         # The peer's Close must still be read.
         self._inbound.resume()
@@ -241,7 +257,6 @@ class WebSocketConnection:
 
     def open(self, transport: asyncio.Transport, answer: bytes, received: bytes) -> None:
         """Takes the transport over and sends `answer` to the request; `received` has come behind the request."""
-        self._ws = self.make_framing(transport)
         self.transport = transport
         self._inbound = self.make_inbound(transport, received)
         transport.set_protocol(self._inbound)
@@ -253,7 +268,7 @@ class WebSocketConnection:
         self._inbound.start()
 
     def make_framing(self, transport: asyncio.Transport) -> Any:
-        """Returns what writes messages to the transport, with the methods of picows' WSTransport."""
+        """Returns the framing."""
         return WSTransport(False, transport, PICOWS_LOG, self.loop)  # type: ignore[call-arg]  # not in its stubs
 
     def make_inbound(self, transport: asyncio.Transport, received: bytes) -> Inbound:
@@ -338,7 +353,7 @@ class WebSocketConnection:
     def on_control_frame(self, header: FrameHeader, payload: bytes) -> None:
         self._check_reserved(header, may_be_compressed=False)
         if header.opcode == PING:
-            self._ws.send_pong(payload)
+            self._framing.send_pong(payload)
             self._check_backlog()
         elif header.opcode == CLOSE:
             self._on_close_frame(payload)
@@ -408,7 +423,7 @@ class WebSocketConnection:
             echoed = code if is_sendable(code) else CloseCode.PROTOCOL_ERROR
             self.close_code = echoed
         self._begin_closing()
-        self._ws.send_close(echoed)
+        self._framing.send_close(echoed)
         self._await_end()
         self.end()
 
@@ -426,7 +441,7 @@ class _NoSocket:
 
     def _send_nothing(self, *message: object) -> None: ...
 
-    send = send_ping = send_pong = send_close = send_reuse_external_bytearray = _send_nothing
+    send = send_pong = send_close = send_reuse_external_bytearray = _send_nothing
 
     def resume(self) -> None: ...
 
@@ -442,7 +457,13 @@ def limit_unsent(transport: asyncio.Transport, unsent_bytes: int) -> None:
         return
     # uvloop's socket makes one of the standard library for each option that is set, which costs three times as much.
     fd = transport.get_extra_info("socket").fileno()
-    value = ctypes.c_int(unsent_bytes)
-    if _libc.setsockopt(fd, socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, ctypes.byref(value), ctypes.sizeof(value)):
+    value = _int_pointer(unsent_bytes)
+    if _libc.setsockopt(fd, socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, value, _INT_BYTES):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+@lru_cache(1)
+def _int_pointer(value: int) -> Any:
+    """Returns a pointer to `value`, which is the same for all clients of a tick."""
+    return ctypes.pointer(ctypes.c_int(value))
