@@ -21,7 +21,7 @@ from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.websocket.connection import MAX_REFUSED_MESSAGES, WebSocketConnection
 from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoClient, EchoEndpoint
-from ws_client import CLOSE, PING, RawClient, connect, handshake, read_to_close
+from ws_client import CLOSE, PING, RawClient, connect, frame, handshake, read_to_close
 
 WAIT_SECONDS = 10
 
@@ -120,6 +120,15 @@ def test_the_heartbeat_closes_silent_clients_and_keeps_answering_ones(echoes: Ma
         assert {opcode for opcode, _ in frames[:-1]} == {PING}
         answering.send("still here")
         assert answering.recv(WAIT_SECONDS) == "still here"
+
+
+def test_a_client_that_says_goodbye_with_its_handshake_is_pinged_no_more(echoes: MakeEcho) -> None:
+    echo = echoes(heartbeat_seconds=60)
+    with RawClient(echo.server.port, "/ws/echo", behind=frame(CLOSE, b"\x03\xe8")) as client:
+        assert client.close_code() == 1000
+    pinger = echo.endpoint._pinger
+    assert pinger is not None
+    assert echo.server.call(lambda: (pinger._clients, [*filter(None, pinger._groups)])) == (0, [])
 
 
 def test_a_client_that_is_only_pinged_needs_no_framing(echoes: MakeEcho) -> None:

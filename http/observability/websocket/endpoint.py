@@ -93,12 +93,13 @@ class WebSocketEndpoint(ABC, Generic[ClientT]):
         self.clients[client.number] = client
         self.on_count(len(self.clients))
         self._empty.clear()
+        if self._pinger is not None and not self._is_closing:
+            # Before it opens: a Close that came with the handshake ends it within the call.
+            self._pinger.add(client)
         client.open(transport, answer, received)
         if self._is_closing:
             # While other workers accept, a connection may land here by chance. Its client connects again at once.
             client.finish()
-        elif self._pinger is not None:
-            self._pinger.add(client)
 
     async def close(self, grace_seconds: float) -> None:
         """Asks every client to finish, also those that still come, waits up to `grace_seconds` for them, and aborts
