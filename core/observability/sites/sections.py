@@ -28,7 +28,6 @@ from observability.metrics.alerts.book import AlertContent, rule_alert_id
 from observability.metrics.execution_collector import SERIES_FIELDS as EXECUTION_FIELDS
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.system_collector import SystemCollector
-from observability.sites.frame_check import decoded, type_of
 from observability.sites.naming import prefixed, renamed
 from observability.sites.site import Site, SitePart, SiteSnapshot, Status, missing_sites
 from observability.sites.totals import EXECUTION, strategy_total, total_of
@@ -208,10 +207,10 @@ class MergedSection(BaseCollector):
         seen: dict[str | None, dict[str, MergedPart]] = {group: {} for group in self._parts}
         for part in snapshot.parts(self.name):
             if part.key is None:
-                self._take_fields(site, part)
+                self._take_fields(site, snapshot, part)
             elif part.group in seen:
                 name = prefixed(site.name, part.key)
-                seen[part.group][name] = self._merged_part(site, part, name)
+                seen[part.group][name] = self._merged_part(site, snapshot, part, name)
         for group, found in seen.items():
             self._replace(site, group, found)
 
@@ -220,23 +219,23 @@ class MergedSection(BaseCollector):
         # hot: once per tick, site and section
         for part in snapshot.parts(self.name, after_seq):
             if part.key is None:
-                self._take_fields(site, part)
+                self._take_fields(site, snapshot, part)
             elif part.group in self._parts:
-                self._merged_part(site, part, prefixed(site.name, part.key))
+                self._merged_part(site, snapshot, part, prefixed(site.name, part.key))
 
-    def _take_fields(self, site: Site, part: SitePart) -> None:
-        fields = decoded(part.data, type_of(self.name, None, None))
+    def _take_fields(self, site: Site, snapshot: SiteSnapshot, part: SitePart) -> None:
+        fields = snapshot.decode(self.name, part)
         self.site_fields[site.name] = fields
         if self._total is not None:
             self._by_site.setdefault(site.name, JsonPart()).offer(fields)
 
-    def _merged_part(self, site: Site, part: SitePart, name: str) -> MergedPart:
+    def _merged_part(self, site: Site, snapshot: SiteSnapshot, part: SitePart, name: str) -> MergedPart:
         merged = self._parts[part.group].get(name)
         if merged is None:
             merged = MergedPart(None if part.symbol is None else prefixed(site.name, part.symbol))
         source = part.data, site.is_live
         if merged.source != source:
-            found = decoded(part.data, type_of(self.name, part.group, part.key))
+            found = snapshot.decode(self.name, part)
             merged.source = source
             merged.offer(renamed(site.name, found, is_stale=not site.is_live))
         return merged

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 STALE_SECONDS: Final = 2.0
 STALE_TICKS: Final = 5
+# Before the first tick of any hub.
+ALL_TICKS: Final = -1
 
 Status = Literal["live", "stale", "missing"]
 
@@ -77,43 +79,68 @@ class SiteSnapshot:
         if len(values) != expected:
             raise SourceError(f"the index of frame {message.seq} has {len(values)} numbers, expected {expected}")
         self._index = SnapshotIndex(self._shape, values)
+        self._checked: dict[str, list[SitePart]] = {}
+        """The parts that have changed after the tick `_checked_after`, by section."""
+        self._checked_after = ALL_TICKS
+        self._decoded: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
+        """The parts that were checked and not taken yet, by section, group and key."""
 
     def has_keys_of(self, before: SiteSnapshot) -> bool:
         """Whether an earlier snapshot is one of the same hub and has the same parts, whatever they say."""
         return before.message.epoch == self.message.epoch and before._encoded_shape == self._encoded_shape
 
-    def parts(self, section: str, after_seq: int = -1) -> Iterator[SitePart]:
-        """Yields the parts of a section in order; none if the site has no such section. With `after_seq` only those
+    def parts(self, section: str, after_seq: int = ALL_TICKS) -> Iterable[SitePart]:
+        """Returns the parts of a section in order; none if the site has no such section. With `after_seq` only those
         that have changed after that tick of the hub."""
-        index = self._index
+        # hot: once per tick, site and section
+        if after_seq == self._checked_after and section in self._checked:
+            return self._checked[section]
+        return self._find_parts(section, after_seq)
+
+    def _find_parts(self, section: str, after_seq: int) -> list[SitePart]:
+        numbers, found = self._index.numbers, []
         at = self._shape.first_part
         for shape in self._shape.sections:
-            wanted = shape.name == section
+            if shape.name != section:
+                at += PART_NUMBERS * (shape.has_fields + sum(len(group.keys) for group in shape.groups))
+                continue
             if shape.has_fields:
-                if wanted and index.changed_seq(at) > after_seq:
-                    yield SitePart(None, None, None, b"{%b}" % self._cut(at))
+                if numbers[at + 2] > after_seq:
+                    found.append(SitePart(None, None, None, b"{%b}" % self._cut(at)))
                 at += PART_NUMBERS
             for group in shape.groups:
                 for key, symbol in zip(group.keys, group.symbols, strict=True):
-                    if wanted and index.changed_seq(at) > after_seq:
+                    if numbers[at + 2] > after_seq:
                         data = self._cut(at)
-                        yield SitePart(group.name, key, symbol, data if group.as_list else _without_key(data, key))
+                        found.append(
+                            SitePart(group.name, key, symbol, data if group.as_list else _without_key(data, key))
+                        )
                     at += PART_NUMBERS
-            if wanted:
-                return
+            break
+        return found
 
     def check(self, before: SiteSnapshot | None) -> None:
         """Raises SourceError if a part is not what the sections of an aggregator need. Those that have not changed
         since `before`, which was checked, are left out."""
         # hot: once per tick of a site
-        after_seq = before.message.seq if before is not None and self.has_keys_of(before) else -1
+        after_seq = before.message.seq if before is not None and self.has_keys_of(before) else ALL_TICKS
+        self._checked_after = after_seq
         for section in SECTIONS:
-            for part in self.parts(section, after_seq):
+            self._checked[section] = self._find_parts(section, after_seq)
+            for part in self._checked[section]:
+                place = section, part.group, part.key
                 try:
-                    decoded(part.data, type_of(section, part.group, part.key))
+                    self._decoded[place] = decoded(part.data, type_of(*place))
                 except SourceError as error:
-                    where = "/".join(filter(None, (section, part.group, part.key)))
+                    where = "/".join(filter(None, place))
                     raise SourceError(f"{where} of frame {self.message.seq} cannot be used: {error}") from None
+
+    def decode(self, section: str, part: SitePart) -> dict[str, Any]:
+        """Returns the object of a part, which the caller may change. Raises SourceError."""
+        # hot: once per part of a site that has changed
+        place = section, part.group, part.key
+        found = self._decoded.pop(place, None)
+        return decoded(part.data, type_of(*place)) if found is None else found
 
     def _cut(self, at: int) -> bytes:
         return self._payload[self._index.part(at)]
