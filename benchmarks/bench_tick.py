@@ -6,12 +6,16 @@ tick, so that seconds end as often as in a real market. For comparison, each gro
 The alert rules are evaluated once per second, after one tick in ten: groups "default alert rules". With several
 currencies the symbols are of each in turn, and every rate moves before every tick, too.
 
+After a pause, code and objects are in no cache any more: then a tick in which nothing happens takes many times as long.
+
     pytest benchmarks/bench_tick.py
+    pytest benchmarks/bench_tick.py -k pause --benchmark-timer=time.thread_time
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from decimal import Decimal
 from itertools import count
 
@@ -78,7 +82,7 @@ class Market:
         self.hub = Hub(INTERVAL_SECONDS, self._bus, host_clock, event_clock, collectors.sections, {}, Counters())
         self._symbols = symbols
         self._prices = count(1)
-        self._clock = host_clock
+        self.clock = host_clock
         self._next = 0
         self._currencies = list(RATES)[: currencies - 1]
         now_ns = host_clock.time_ns()
@@ -106,7 +110,7 @@ class Market:
 
     def tick(self) -> None:
         """Ticks, and joins the snapshot."""
-        self._clock.now_ns += TICK_NS
+        self.clock.now_ns += TICK_NS
         self.hub.tick()
         frame = self.hub.frames.latest()
         assert frame is not None and frame.payload
@@ -115,7 +119,7 @@ class Market:
         """Publishes a new quote for a share of the symbols, rounded up: other ones each time."""
         changed = -(-self._symbols * changed_percent // 100)
         bid = 100 + next(self._prices) % 1000 / 100
-        now_ns = self._clock.time_ns()
+        now_ns = self.clock.time_ns()
         numbers = [n % self._symbols for n in range(self._next, self._next + changed)]
         self._next += changed
         self._bus.publish_all(
@@ -147,6 +151,17 @@ def test_tick_with_positions(benchmark: BenchmarkFixture, changed_percent: int, 
     market = Market(500, strategies=20, positions=100, currencies=currencies)
     benchmark.group = f"500 symbols, 20 strategies, 100 positions, {changed_percent} % changed"
     benchmark.pedantic(market.tick, setup=lambda: market.move(changed_percent), rounds=ROUNDS, warmup_rounds=5)
+
+
+def test_idle_tick_after_a_pause(benchmark: BenchmarkFixture) -> None:
+    market = Market(1)
+
+    def pause() -> None:
+        market.clock.now_ns += TICK_NS
+        time.sleep(0.04)
+
+    benchmark.group = "a tick in which nothing happens, after a pause"
+    benchmark.pedantic(market.hub.tick, setup=pause, rounds=ROUNDS, warmup_rounds=100)
 
 
 @by_size
