@@ -15,6 +15,7 @@ import pytest
 
 from observability.bench.servers import Cores, child, free_port, running
 from observability.errors import BenchError
+from server_process import TIMEOUT_SECONDS
 
 NOT_PINNED: frozenset[int] = frozenset()
 # Listens on its first argument, and starts a child that would outlive it.
@@ -36,7 +37,7 @@ def test_a_server_ends_with_the_processes_that_it_started(tmp_path: Path) -> Non
         processes = server.processes()
         assert len(processes) == 2
         assert server.memory_bytes() > 1_000_000
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=TIMEOUT_SECONDS)
     assert alive == []
 
 
@@ -51,7 +52,7 @@ def test_a_server_ends_when_the_block_is_left_by_an_exception(tmp_path: Path) ->
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    assert psutil.wait_procs(processes, timeout=TIMEOUT_SECONDS)[1] == []
 
 
 def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_process_ends_with_a_parent_that_is_killed() -> None:
         assert parent.stdout is not None
         orphan = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-        assert psutil.wait_procs([orphan], timeout=10)[1] == []
+        assert psutil.wait_procs([orphan], timeout=TIMEOUT_SECONDS)[1] == []
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from http_application import (
 )
 from observability.connections.connection import LINGER_BYTES
 from observability.connections.states import ConnectionState
+from server_process import TIMEOUT_SECONDS
 
 # The order of answers
 
@@ -244,7 +245,7 @@ def test_curl_is_served(server: Any) -> None:
     url = f"http://127.0.0.1:{server.port}"
 
     def curl(*arguments: str, stdin: bytes = b"") -> bytes:
-        command = ["curl", "--silent", "--show-error", "--max-time", "5", *arguments]
+        command = ["curl", "--silent", "--show-error", "--max-time", str(TIMEOUT_SECONDS), *arguments]
         return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True).stdout
 
     assert curl(f"{url}/echo/a", f"{url}/echo/b") == b"ab"

@@ -25,6 +25,7 @@ from observability.metrics import SystemCollector
 from observability.metrics.system.host_sampler import HostSample, HostSampler
 from observability.metrics.system_collector import SERIES_FIELDS, SystemSettings
 from observability.snapshot.hub import Hub
+from server_process import TIMEOUT_SECONDS
 
 NOON = 1_340_280_000_000_000_000  # 2012-06-21T12:00:00Z
 S = 1_000_000_000
@@ -61,7 +62,7 @@ def idle(clock: FakeClock | None = None, **settings: Any) -> tuple[Bus, SystemCo
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 10))
+    asyncio.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
 
 
 async def until(condition: Callable[[], bool]) -> None:

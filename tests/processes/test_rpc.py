@@ -12,10 +12,11 @@ import uvloop
 
 from observability.errors import HubUnavailable
 from observability.processes.rpc import MAX_CALLS, Answerer, Caller, RpcHandler
+from server_process import TIMEOUT_SECONDS
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(asyncio.wait_for(main, 10))
+    uvloop.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
 
 
 async def connect(answer: RpcHandler, generations: tuple[int, int] = (1, 1)) -> tuple[Caller, Answerer]:

@@ -17,6 +17,7 @@ from observability.snapshot.frames import NO_INDEX, FrameRing
 from observability.snapshot.on_demand import SharedDocuments
 from observability.snapshot.shared_frames import FrameWriter
 from observability.stream.lanes import Lane, LaneReader
+from server_process import TIMEOUT_SECONDS
 
 
 class Hub:
@@ -55,7 +56,7 @@ class Host:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(asyncio.wait_for(main, 10))
+    uvloop.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
 
 
 def test_a_woken_worker_reads_the_newest_frame_and_the_lanes() -> None:

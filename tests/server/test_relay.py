@@ -30,6 +30,7 @@ from observability.monitoring.silencing import Silenced
 from observability.notify.silences import Silence
 from observability.server.relay import CallFailed, HubCalls, RemoteHub
 from observability.snapshot.frames import NO_INDEX, FrameRing, PublishedDocument
+from server_process import TIMEOUT_SECONDS
 
 NS_PER_S = 10**9
 
@@ -113,7 +114,7 @@ def test_bookings_arrive_with_every_decimal_unchanged() -> None:
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(coroutine, 5))
+    return asyncio.run(asyncio.wait_for(coroutine, TIMEOUT_SECONDS))
 
 
 def test_a_batch_of_events_reaches_the_hubs_gate() -> None:

@@ -14,6 +14,7 @@ from observability.memory.counters import Counters
 from observability.snapshot.custom_collectors import Collector
 from observability.snapshot.frames import Frame
 from observability.snapshot.hub import Hub
+from server_process import TIMEOUT_SECONDS
 
 
 class Custom:
@@ -42,7 +43,7 @@ def make_hub(custom: Mapping[str, Collector] | None = None) -> Hub:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 10))
+    asyncio.run(asyncio.wait_for(main, TIMEOUT_SECONDS))
 
 
 async def next_frame(hub: Hub) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def test_a_stopped_hub_publishes_no_frame() -> None:
         await hub.start()
         await hub.stop()
         seq = hub.frames.latest_seq
-        await asyncio.wait_for(asyncio.gather(asyncio.to_thread(lambda: None)), 5)
+        await asyncio.wait_for(asyncio.gather(asyncio.to_thread(lambda: None)), TIMEOUT_SECONDS)
         assert hub.frames.latest_seq == seq
 
     run(main())

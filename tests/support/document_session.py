@@ -22,7 +22,7 @@ _FILE_NAME = re.compile(r"# ([\w-]+\.(?:py|toml))\n")
 _DEFAULT_ADDRESS: Final = "localhost:8000"
 
 # A refusal fails the command that met it.
-_CURLRC: Final = "fail-with-body\nsilent\nshow-error\nmax-time = 20\nnoproxy = *\n"
+_CURLRC: Final = f"fail-with-body\nsilent\nshow-error\nmax-time = {TIMEOUT_SECONDS}\nnoproxy = *\n"
 
 
 class Session:

@@ -20,9 +20,10 @@ from observability.routing.router import Router
 from observability.senders.endpoint import SenderEndpoint
 from observability.senders.route import IngestRoutes
 from paced_log import PacedLog
+from server_process import TIMEOUT_SECONDS
 from ws_client import connect, receive
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 def fill(number: int) -> str:

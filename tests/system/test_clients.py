@@ -179,7 +179,7 @@ def test_http_client_gets_gzip_that_it_can_decompress(connection: http.client.HT
 
 
 def curl(server: Server, path: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = ["curl", "--silent", "--show-error", "--max-time", "20", *arguments, server.url(path)]
+    command = ["curl", "--silent", "--show-error", "--max-time", str(TIMEOUT_SECONDS), *arguments, server.url(path)]
     return subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=True)
 
 

@@ -21,9 +21,10 @@ from observability.routing.application import Application
 from observability.routing.router import Router
 from observability.websocket.connection import MAX_REFUSED_MESSAGES, WebSocketConnection
 from observability.websocket.echo import MAX_MESSAGE_BYTES, MIN_FRAGMENT_BYTES, EchoClient, EchoEndpoint
+from server_process import TIMEOUT_SECONDS
 from ws_client import CLOSE, PING, RawClient, connect, frame, handshake, read_to_close
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 class Echo:

@@ -169,7 +169,7 @@ def test_what_is_not_acknowledged_is_given_back_at_the_end(server: NatsServer) -
                 await read_until(source, 1)
             # Another program, which knows nothing of a reset, would have to wait for half a minute otherwise.
             subscription = await client.jetstream().pull_subscribe_bind("d", "BACK")
-            messages = await subscription.fetch(1, timeout=10)
+            messages = await subscription.fetch(1, timeout=TIMEOUT_SECONDS)
             assert messages[0].metadata.num_delivered == 2
 
     run(test())
