@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from observability.metrics.arithmetic.histogram import (
     MAX_DURATION_NS,
     DurationHistogram,
+    Durations,
     HistogramState,
     SparseHistogram,
 )
@@ -42,6 +43,13 @@ def sparse_of(values: list[int]) -> SparseHistogram:
     for value in values:
         histogram.record(value)
     return histogram
+
+
+@given(st.lists(any_durations), samples)
+def test_durations_counted_together_count_like_one_by_one(values: list[int], before: list[int]) -> None:
+    together = sparse_of(before)
+    together.record_all(Durations(values))
+    assert together.to_state() == sparse_of([*before, *values]).to_state()
 
 
 @given(samples, percents)

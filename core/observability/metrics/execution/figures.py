@@ -6,13 +6,12 @@ not depend on the order of the reports. A figure that cannot be computed is a la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
 from observability.events import TERMINAL_STATUSES
 from observability.instruments.instrument import Terms
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, quotient
+from observability.metrics.arithmetic.decimals import ONE, ROUNDED, ZERO, multiply, quotient, subtract
 from observability.metrics.execution.amounts import is_money, name_in
 from observability.metrics.execution.order import OrderState
 from observability.metrics.execution.shortfall import Shortfall, implementation_shortfall
@@ -21,7 +20,7 @@ QUANTUM: Final = Decimal("1e-18")
 _COUNTED_STATUSES = TERMINAL_STATUSES | {"partially_filled"}
 
 
-Figures = tuple[Sequence[str], dict[str, Decimal]]
+Figures = tuple[tuple[str, ...], dict[str, Decimal]]
 """Labels, each of which counts 1, and amounts, which are added up."""
 
 NO_FIGURES: Final[Figures] = ((), {})
@@ -29,7 +28,7 @@ NO_FIGURES: Final[Figures] = ((), {})
 
 def cost_of(side: str, quantity: Decimal, notional: Decimal, reference: Decimal) -> Decimal:
     """Returns the cost of a quantity against a reference price, in price times quantity; a cost is positive."""
-    cost = EXACT.subtract(notional, EXACT.multiply(reference, quantity))
+    cost = subtract(notional, multiply(reference, quantity))
     return cost if side == "buy" else cost.copy_negate()
 
 
@@ -85,7 +84,7 @@ def order_figures(order: OrderState, multiplier: Decimal) -> Figures:
             amounts.update(zip(_SHORTFALL_AMOUNTS, shortfall, strict=True))
         else:
             labels.append(shortfall)
-    return labels, amounts
+    return tuple(labels), amounts
 
 
 _SHORTFALL_AMOUNTS = tuple(f"money_{name}" for name in Shortfall._fields)
@@ -98,8 +97,8 @@ def _add_cost(
     notional = order.notional
     if order.terms is not None and order.terms.is_inverse:
         notional, reference = order.reciprocal.copy_negate(), worth(reference)
-    amounts[f"{name}_money"] = EXACT.multiply(cost_of(order.side, order.filled, notional, reference), multiplier)
-    amounts[f"{name}_notional"] = EXACT.multiply(EXACT.multiply(order.filled, reference.copy_abs()), multiplier)
+    amounts[f"{name}_money"] = multiply(cost_of(order.side, order.filled, notional, reference), multiplier)
+    amounts[f"{name}_notional"] = multiply(multiply(order.filled, reference.copy_abs()), multiplier)
     amounts[f"{name}_quantity"] = order.filled
 
 
@@ -134,10 +133,10 @@ def _market_vwap(order: OrderState) -> Decimal | str:
     # The market keeps the same object while it does not trade.
     if order.volume_end is order.volume_start:
         return "vwap:no_market_volume"
-    volume = EXACT.subtract(order.volume_end, order.volume_start)
+    volume = subtract(order.volume_end, order.volume_start)
     if volume <= 0:
         return "vwap:no_market_volume"
-    vwap = ROUNDED.divide(EXACT.subtract(order.notional_end, order.notional_start), volume)
+    vwap = ROUNDED.divide(subtract(order.notional_end, order.notional_start), volume)
     vwap = vwap.quantize(QUANTUM, context=ROUNDED)
     return vwap if vwap > 0 else "vwap:not_positive"
 
@@ -168,9 +167,7 @@ def _shortfall(order: OrderState, multiplier: Decimal) -> Shortfall | str:
         notional, decision, arrival = order.reciprocal.copy_negate(), worth(decision), worth(arrival)
         end = worth(end) if end > 0 else ZERO
     # With money per unit in the place of prices, the parts are money.
-    notional, decision, arrival, end = (
-        EXACT.multiply(price, multiplier) for price in (notional, decision, arrival, end)
-    )
+    notional, decision, arrival, end = (multiply(price, multiplier) for price in (notional, decision, arrival, end))
     shortfall = implementation_shortfall(
         order.side, quantity, order.filled, notional, order.fees, decision, arrival, end
     )  # fmt: skip

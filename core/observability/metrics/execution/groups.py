@@ -19,8 +19,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from observability.clocks.timestamps import NS_PER_S
-from observability.metrics.arithmetic.decimals import EXACT, ZERO
-from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
+from observability.metrics.arithmetic.decimals import ZERO, add, subtract
+from observability.metrics.arithmetic.histogram import Durations, HistogramState, SparseHistogram
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.execution.amounts import Sums, are_in_several
 from observability.metrics.execution.figures import Figures
@@ -40,6 +40,9 @@ LEGS: Final = (
 DIMENSIONS: Final = ("strategy", "symbol", "venue")
 OTHER_GROUP: Final = "(other)"
 NO_NAME: Final = "(none)"
+
+LegDurations = tuple[str, Durations, Durations]
+"""A leg, its durations, and those of them that are of orders of the session."""
 
 # Combinations of names whose tallies are cached, 700 bytes each.
 MAX_CACHED_NAMES: Final = 4096
@@ -86,8 +89,8 @@ class ExecutionGroup:
         self.symbol, self.is_mixed = None, False
         self.legs = {leg: SparseHistogram() for leg in LEGS}
 
-    def take(self, tally: Tally) -> None:
-        """Adds everything in a tally."""
+    def take(self, tally: Tally, durations: Iterable[LegDurations]) -> None:
+        """Adds everything in a tally, of which `durations` are sorted by leg."""
         self._json = self._packed = None
         counts = self.counts
         for label, count in tally.counts.items():
@@ -97,13 +100,12 @@ class ExecutionGroup:
                 self.symbol = tally.symbol
             elif self.symbol != tally.symbol:
                 self.is_mixed = True
-            sums, add = self.amounts, EXACT.add
+            sums = self.amounts
             for name, amount in tally.amounts.items():
                 sums[name] = add(sums.get(name, ZERO), amount)
-        for leg, duration_ns, is_of_session in tally.durations:
-            self.legs_total[leg].record(duration_ns)
-            if is_of_session:
-                self.legs[leg].record(duration_ns)
+        for leg, every, of_session in durations:
+            self.legs_total[leg].record_all(every)
+            self.legs[leg].record_all(of_session)
 
     def forget(self, leg: str, duration_ns: int, others: Collection[int], *, is_of_session: bool) -> None:
         """Takes back the duration of a leg; `others` are the known durations of that leg of other orders."""
@@ -189,7 +191,7 @@ class ExecutionGroup:
 class Tally:
     """What the orders of one strategy, symbol and venue add to their four groups, since these were last read."""
 
-    __slots__ = ("amounts", "counts", "durations", "groups", "is_empty", "symbol")
+    __slots__ = ("amounts", "counts", "durations", "groups", "is_empty", "labels", "symbol")
 
     def __init__(self, groups: tuple[ExecutionGroup, ...], symbol: str) -> None:
         self.groups = groups
@@ -199,36 +201,58 @@ class Tally:
 
     def clear(self) -> None:
         self.counts: defaultdict[str, int] = defaultdict(int)
+        self.labels: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        """How many orders have all of these labels, each of which counts 1."""
         self.amounts: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.durations: list[tuple[str, int, bool]] = []
         """Leg, nanoseconds, and whether the order is of the session."""
+
+    def by_leg(self) -> list[LegDurations]:
+        """Returns the durations of each leg that has any."""
+        every: dict[str, list[int]] = {}
+        of_session: dict[str, list[int]] = {}
+        for leg, duration_ns, is_of_session in self.durations:
+            every.setdefault(leg, []).append(duration_ns)
+            if is_of_session:
+                of_session.setdefault(leg, []).append(duration_ns)
+        found: list[LegDurations] = []
+        for leg, durations_ns in every.items():
+            counted, current = Durations(durations_ns), of_session.get(leg, [])
+            found.append((leg, counted, counted if len(current) == len(durations_ns) else Durations(current)))
+        return found
+
+    def count_labels(self) -> None:
+        counts = self.counts
+        for labels, count in self.labels.items():
+            for label in labels:
+                counts[label] += count
+        self.labels.clear()
 
     def count(self, label: str) -> None:
         self.counts[label] += 1
 
     def add(self, name: str, amount: Decimal) -> None:
         """Adds an exact amount."""
-        self.amounts[name] = EXACT.add(self.amounts[name], amount)
+        self.amounts[name] = add(self.amounts[name], amount)
 
     def replace(self, before: Figures, after: Figures) -> None:
         """Replaces an order's earlier figures by its current ones."""
         # hot: once per order report and fill (benchmarks/bench_intake.py)
-        counts, sums = self.counts, self.amounts
+        sums = self.amounts
         (earlier_labels, earlier), (labels, amounts) = before, after
         if labels != earlier_labels:
-            for label in labels:
-                counts[label] += 1
-            for label in earlier_labels:
-                counts[label] -= 1
+            # Few orders differ in their labels, so these are told apart once for all of them.
+            self.labels[labels] += 1
+            self.labels[earlier_labels] -= 1
         for name, amount in amounts.items():
             was = earlier.get(name)
             if was is None:
-                sums[name] = EXACT.add(sums[name], amount)
+                sums[name] = add(sums[name], amount)
             elif was != amount:
-                sums[name] = EXACT.add(sums[name], EXACT.subtract(amount, was))
+                sums[name] = add(sums[name], subtract(amount, was))
         for name, was in earlier.items():
             if name not in amounts:
-                sums[name] = EXACT.subtract(sums[name], was)
+                sums[name] = subtract(sums[name], was)
 
 
 class OrderNames(Protocol):
@@ -274,8 +298,10 @@ class ExecutionGroups:
         if self.count_changes is not None:
             self.count_changes()
         for tally in self._unsettled:
+            tally.count_labels()
+            durations = tally.by_leg()
             for group in tally.groups:
-                group.take(tally)
+                group.take(tally, durations)
             tally.clear()
             tally.is_empty = True
         self._unsettled.clear()
