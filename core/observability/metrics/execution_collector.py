@@ -44,7 +44,7 @@ from observability.metrics.market_data_collector import MarketDataCollector
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.correction import Terms
 from observability.metrics.trades.trade import Trade
-from observability.metrics.trades.trade_log import Reader, Rejection, StrategyLookup, TradeLog
+from observability.metrics.trades.trade_log import CONFLICT, DUPLICATE, EXECUTION, StrategyLookup, TradeLog
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
@@ -165,7 +165,8 @@ class ExecutionCollector(BusCollector):
         """Applies one order report. Reports may arrive in any order."""
         # hot: once per order report (benchmarks/bench_intake.py)
         self._note_input(event)
-        self._note_time(event)
+        if is_dated_ahead(event):
+            self._note_dated_ahead(event)
         evicted = self._orders.evicted
         order = self._orders.report(event, self._markets.follow(event.symbol))
         if order is None:
@@ -183,13 +184,14 @@ class ExecutionCollector(BusCollector):
     def on_fill(self, event: Fill) -> None:
         """Applies one fill; a duplicate or conflicting one changes nothing."""
         # hot: once per fill (benchmarks/bench_intake.py)
-        trade = self.trades.admit(event, Reader.EXECUTION)
-        if isinstance(trade, Rejection):
-            self.duplicate_fills += trade is Rejection.DUPLICATE
+        trade = self.trades.admit(event, EXECUTION)
+        if trade is DUPLICATE or trade is CONFLICT:
+            self.duplicate_fills += trade is DUPLICATE
             self._has_input = True
             return
         self._note_input(event)
-        self._note_time(event)
+        if is_dated_ahead(event):
+            self._note_dated_ahead(event)
         now_ns = event.ts_init
         market = self._markets.follow(event.symbol)
         if trade.mid is None and market is not None:
@@ -197,8 +199,8 @@ class ExecutionCollector(BusCollector):
         if not event.order_id:
             self._orders.fill_without_order(event, trade)
             return
-        order = self._orders.fill(event, trade, market)
-        self._markouts.add(order, event, trade, None if market is None else trade.mid)
+        order, tally = self._orders.fill(event, trade, market)
+        self._markouts.add(order, event, trade, None if market is None else trade.mid, tally)
         if market is not None and trade.mid is not None:
             market.schedule()
 
@@ -330,16 +332,15 @@ class ExecutionCollector(BusCollector):
         self._quality = None
         self._has_input = True
 
-    def _note_time(self, event: Order | Fill) -> None:
-        if is_dated_ahead(event):
-            self.dated_ahead += 1
-            if self.dated_ahead == 1:
-                logger.warning(
-                    "a report or fill of order %r in %s is dated %.1f s after its arrival, which cannot be right; "
-                    "further ones are only counted",
-                    event.order_id, event.symbol, (event_time_ns(event) - event.ts_init) / NS_PER_S,
-                    extra={"ids": {"order_id": event.order_id, "symbol": event.symbol}},
-                )  # fmt: skip
+    def _note_dated_ahead(self, event: Order | Fill) -> None:
+        self.dated_ahead += 1
+        if self.dated_ahead == 1:
+            logger.warning(
+                "a report or fill of order %r in %s is dated %.1f s after its arrival, which cannot be right; "
+                "further ones are only counted",
+                event.order_id, event.symbol, (event_time_ns(event) - event.ts_init) / NS_PER_S,
+                extra={"ids": {"order_id": event.order_id, "symbol": event.symbol}},
+            )  # fmt: skip
 
     def _note_due(self, now_ns: int) -> None:
         self._turn_session(now_ns)

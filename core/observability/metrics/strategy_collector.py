@@ -34,7 +34,7 @@ from observability.history.history import History
 from observability.history.standing import StandingSeries
 from observability.instruments.instrument import renamed
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import EXACT, ZERO, add, subtract, to_float, to_float_or_none
 from observability.metrics.arithmetic.ledger import sum_or_none
 from observability.metrics.arithmetic.rates import MAX_CURRENCIES, MAX_RATES, Conversion, Rates
 from observability.metrics.arithmetic.rates import Rate as KnownRate
@@ -75,7 +75,7 @@ from observability.metrics.trades.booking import BookedEvent, Booking
 from observability.metrics.trades.booking_log import BookingLog
 from observability.metrics.trades.position_side import HeldSide, held_side, is_reducing, place_of
 from observability.metrics.trades.trade import DEFAULT_STRATEGY
-from observability.metrics.trades.trade_log import Reader, Rejection, TradeLog, ids_of
+from observability.metrics.trades.trade_log import ACCOUNTING, CONFLICT, DUPLICATE, TradeLog, ids_of
 from observability.snapshot.sections import Group, JsonPart
 from observability.store.checkpoint import pack, unpack
 
@@ -200,7 +200,6 @@ class StrategyCollector(BusCollector):
         self._capital = Capital(self.settings.starting_capital, self.settings.max_strategies)
         self._totals.drawdown.set_capital(self.capital)
         self._has_input = True
-        self._is_restoring = False
         self._is_resumed = False
         """Whether the section was restored and has not ticked since: days that end now lie between two runs."""
         self._series: StandingSeries | None = None
@@ -307,13 +306,7 @@ class StrategyCollector(BusCollector):
 
     def load(self, data: bytes) -> None:
         """Restores the section. A session that began under other settings lasts until its own end."""
-        self._is_restoring = True
-        try:
-            self._load(unpack(data, StrategyState))
-        finally:
-            self._is_restoring = False
-
-    def _load(self, state: StrategyState) -> None:
+        state = unpack(data, StrategyState)
         self.rates.load(state.rates)
         for instrument in state.instruments:
             self.instruments.put(renamed(instrument))
@@ -409,9 +402,9 @@ class StrategyCollector(BusCollector):
             self._check_room("commission_asset", event.commission_asset)
         if len(self.rates.conversions) >= MAX_CURRENCIES:
             self._check_room("symbol", self.instruments.terms(event.symbol).currency)
-        trade = self.trades.admit(event, Reader.ACCOUNTING)
-        if isinstance(trade, Rejection):
-            self.duplicate_fills += trade is Rejection.DUPLICATE
+        trade = self.trades.admit(event, ACCOUNTING)
+        if trade is DUPLICATE or trade is CONFLICT:
+            self.duplicate_fills += trade is DUPLICATE
             self._has_input = True
             return
         self._note_input(event)
@@ -422,10 +415,12 @@ class StrategyCollector(BusCollector):
             # It was in the store, and there is room for fewer positions than when it came.
             self._count_refused(event)
             return
-        path = self.path
+        path, totals = self.path, self._totals
         path.seq = trade.seq
-        self._begin_days(account)
+        if account.days.first is None or totals.days.first is None:
+            self._begin_days(account)
         amounts, unrealized, cost = part.amounts, part.unrealized, part.position.open_cost
+        was_open = bool(part.position.quantity)
         gross, fee = account.apply(event, trade, part)
         moved_ns = event.ts_init or self.clock.time_ns()
         trade.is_flat = not part.position.quantity
@@ -434,21 +429,21 @@ class StrategyCollector(BusCollector):
             if tracked is not None:
                 part.take_mark(tracked, moved_ns)
                 self._record_mark(part, moved_ns)
-        moved = EXACT.subtract(part.unrealized, unrealized)
-        amounts.unrealized = EXACT.add(amounts.unrealized, moved)
+        moved = subtract(part.unrealized, unrealized)
+        amounts.unrealized = add(amounts.unrealized, moved)
         account.observe(moved_ns)
-        earned = EXACT.subtract(moved, fee) if fee else moved
-        self._totals.move(amounts, earned if gross is ZERO else EXACT.add(earned, gross))
-        symbol = self._symbol(event.symbol)
+        earned = subtract(moved, fee) if fee else moved
+        totals.move(amounts, earned if gross is ZERO else add(earned, gross))
+        symbol = self._symbols.get(event.symbol) or self._symbol(event.symbol)
         symbol.add(amounts, gross, fee)
-        paid_for = EXACT.subtract(cost, part.position.open_cost)
-        paid_for = EXACT.subtract(paid_for, fee) if fee else paid_for
-        cash = {amounts.currency: paid_for if gross is ZERO else EXACT.add(paid_for, gross)}
+        paid_for = subtract(cost, part.position.open_cost)
+        paid_for = subtract(paid_for, fee) if fee else paid_for
+        cash = {amounts.currency: paid_for if gross is ZERO else add(paid_for, gross)}
         if fee is ZERO and event.commission:
             paid = account.ledger.of(event.commission_asset)
             symbol.add(paid, ZERO, event.commission, 0)
             charged = event.commission.copy_negate()
-            self._totals.move(paid, charged)
+            totals.move(paid, charged)
             cash[paid.currency] = charged
         path.add(
             Booked(
@@ -456,9 +451,10 @@ class StrategyCollector(BusCollector):
                 event.price, cash,
             )
         )  # fmt: skip
-        self._totals.observe(moved_ns)
-        self._hold(part)
-        self._may_be_flat |= trade.is_flat
+        totals.observe(moved_ns)
+        if trade.is_flat or not was_open:
+            self._hold(part)
+            self._may_be_flat |= trade.is_flat
 
     def on_instrument(self, event: Instrument) -> None:
         if self._booked(event) is not None:
@@ -507,7 +503,7 @@ class StrategyCollector(BusCollector):
 
     def pay(self, account: StrategyAccount | None, currency: str, amount: Decimal, flow: Flow, now_ns: int) -> None:
         amounts = (self._totals.unassigned if account is None else account.ledger).of(currency or self.rates.reporting)
-        amounts.flows = EXACT.add(amounts.flows, amount)
+        amounts.flows = add(amounts.flows, amount)
         if account is not None:
             account.has_input = True
         if flow.value is None:
@@ -533,12 +529,12 @@ class StrategyCollector(BusCollector):
         account, amounts, unrealized = self._accounts[part.strategy], part.amounts, part.unrealized
         cost = part.position.open_cost
         gross = account.settle(part, price, venue, now_ns)
-        moved = EXACT.subtract(part.unrealized, unrealized)
-        amounts.unrealized = EXACT.add(amounts.unrealized, moved)
+        moved = subtract(part.unrealized, unrealized)
+        amounts.unrealized = add(amounts.unrealized, moved)
         account.observe(now_ns)
-        self._totals.move(amounts, EXACT.add(moved, gross))
+        self._totals.move(amounts, add(moved, gross))
         self._totals.observe(now_ns)
-        self._record(part, EXACT.subtract(gross, EXACT.subtract(part.position.open_cost, cost)), now_ns)
+        self._record(part, subtract(gross, subtract(part.position.open_cost, cost)), now_ns)
         self._hold(part)
         self._symbol(part.symbol).add(amounts, gross, ZERO, 0)
         self._may_be_flat |= not part.position.quantity
@@ -579,7 +575,7 @@ class StrategyCollector(BusCollector):
         amounts = part.amounts
         if flow is not None:
             self.pay(account, amounts.currency, part.position.open_cost, flow, now_ns)
-        amounts.unrealized = EXACT.add(amounts.unrealized, part.unrealized)
+        amounts.unrealized = add(amounts.unrealized, part.unrealized)
         account.observe(now_ns)
         self._totals.move(amounts, part.unrealized)
         self._totals.observe(now_ns)
@@ -672,7 +668,7 @@ class StrategyCollector(BusCollector):
             if shift is None:
                 left.append("daily P&L")
             else:
-                account.anchor = EXACT.add(account.anchor, shift)
+                account.anchor = add(account.anchor, shift)
         return left
 
     def _leave(self, figures: Iterable[str], seq: int, now_ns: int) -> None:
@@ -1090,25 +1086,19 @@ class StrategyCollector(BusCollector):
         self._close_holding(symbol, holding)
         tracked = self._tracked(symbol)
         pair = self._rate_markets.pair_of(symbol)
-        if not is_wanted or tracked is None or pair is None:
-            return
-        known = self.rates.known.get(pair)
-        # A restored rate is the one that stood.
-        if known is None or not self._is_restoring:
+        if is_wanted and tracked is not None and pair is not None and pair not in self.rates.known:
             now_ns = self.last_input_ns or self.clock.time_ns()
             mark = mark_of(tracked.mark_inputs(now_ns))
             if mark is not None:
-                arrived_ns = tracked.source_arrived_ns(mark[1])
-                if known is None or known.updated_ns < arrived_ns:
-                    self._take_rate(symbol, mark, arrived_ns, now_ns)
+                self._take_rate(symbol, mark, tracked.source_arrived_ns(mark[1]), now_ns)
 
     def _take_rate(self, symbol: str, mark: Mark, arrived_ns: int, now_ns: int) -> None:
         pair, (price, _) = self._rate_markets.pair_of(symbol), mark
         if pair is None or price <= 0:
             return
         known = self.rates.known.get(self.rates.pair_of(pair))
-        # A price of before takes the place of a quote that is stale, or of what was restored, but of no event.
-        if known is None or known.source != "event" or known.updated_ns < arrived_ns or arrived_ns == now_ns:
+        # An older price takes the place of a quote that is stale, or of what was restored, but of no event.
+        if known is None or known.source != "event" or known.updated_ns <= arrived_ns:
             self._revalue(self.rates.put(pair, price, arrived_ns, "market", symbol), now_ns)
 
     def _revalue(self, changed: Sequence[Conversion], now_ns: int) -> None:
@@ -1188,8 +1178,8 @@ class StrategyCollector(BusCollector):
             for each in account.positions.values():
                 position = each.position
                 self._symbol(each.symbol).add(own, position.realized_gross, position.fees, 0)
-                rest_gross = EXACT.subtract(rest_gross, position.realized_gross)
-                rest_fees = EXACT.subtract(rest_fees, position.fees)
+                rest_gross = subtract(rest_gross, position.realized_gross)
+                rest_fees = subtract(rest_fees, position.fees)
             if account.fills:
                 self._symbol_named(OTHER_SYMBOLS).add(own, rest_gross, rest_fees, account.fills)
 
@@ -1261,9 +1251,9 @@ class StrategyCollector(BusCollector):
         for part in holding.parts.values():
             unrealized = part.unrealized
             if part.mark_to(mark, arrived_ns):
-                moved = EXACT.subtract(part.unrealized, unrealized)
+                moved = subtract(part.unrealized, unrealized)
                 amounts = part.amounts
-                amounts.unrealized = EXACT.add(amounts.unrealized, moved)
+                amounts.unrealized = add(amounts.unrealized, moved)
                 totals.move(amounts, moved)
                 marked.append(accounts[part.strategy])
         return marked

@@ -16,7 +16,7 @@ from observability.logs.line_budget import LINES_PER_MINUTE
 from observability.metrics.arithmetic.rates import Rates
 from observability.metrics.trades.rows import fill_row, trade_of
 from observability.metrics.trades.trade import Trade, TradeFilter
-from observability.metrics.trades.trade_log import EVERY_READER, DailyIds, Reader, Rejection, TradeLog
+from observability.metrics.trades.trade_log import DUPLICATE, EVERY_READER, DailyIds, Reader, Rejection, TradeLog
 from observability.store.checkpoint import EventSequence
 
 NOON = 1_340_280_000_000_000_000
@@ -72,6 +72,7 @@ def test_an_equal_amount_with_other_digits_is_a_duplicate() -> None:
     log = TradeLog()
     log.admit(fill(), Reader.ACCOUNTING)
     assert log.admit(fill(quantity=Decimal("10.00")), Reader.ACCOUNTING) is Rejection.DUPLICATE
+    assert log.admit(fill(quantity=Decimal("1E+1"), commission=Decimal("-0.0")), Reader.ACCOUNTING) is DUPLICATE
 
 
 def test_a_conflict_is_kept_apart_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from observability.events import code_of
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import ZERO, add, exact_sum, subtract, to_float, to_float_or_none
 from observability.metrics.arithmetic.rates import Conversion, Rates
 
 NO_RATE: Final = "no rate into {reporting} is known for {missing}"
@@ -29,7 +29,7 @@ class AmountsState(msgspec.Struct):
 
     def plus(self, other: AmountsState) -> AmountsState:
         pairs = [(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__[1:]]
-        return AmountsState(self.currency, *(EXACT.add(*pair) for pair in pairs))
+        return AmountsState(self.currency, *(add(*pair) for pair in pairs))
 
 
 class Amounts:
@@ -65,25 +65,25 @@ class Amounts:
         """Adds what a fill realised before fees, and its fee."""
         # hot: twice per fill (benchmarks/bench_intake.py)
         if gross is not ZERO:
-            self.realized_gross = EXACT.add(self.realized_gross, gross)
-            self.realized = EXACT.add(self.realized, gross)
+            self.realized_gross = add(self.realized_gross, gross)
+            self.realized = add(self.realized, gross)
         if fee:
-            self.fees = EXACT.add(self.fees, fee)
-            self.realized = EXACT.subtract(self.realized, fee)
+            self.fees = add(self.fees, fee)
+            self.realized = subtract(self.realized, fee)
 
     def earn(self, income: Decimal) -> None:
         """Adds P&L that is of no fill."""
-        self.income = EXACT.add(self.income, income)
-        self.realized = EXACT.add(self.realized, income)
+        self.income = add(self.income, income)
+        self.realized = add(self.realized, income)
 
     @property
     def total(self) -> Decimal:
-        return EXACT.add(self.realized, self.unrealized)
+        return add(self.realized, self.unrealized)
 
     @property
     def equity(self) -> Decimal:
         """Cash and the value of the positions."""
-        return EXACT.add(self.total, self.flows) if self.flows else self.total
+        return add(self.total, self.flows) if self.flows else self.total
 
     def clear_positions(self) -> None:
         """Sets what the positions add up to to zero, before they are added up again."""
@@ -91,7 +91,6 @@ class Amounts:
 
     def add(self, other: Amounts) -> None:
         """Adds the sums of another account in the same currency."""
-        add = EXACT.add
         self.realized_gross = add(self.realized_gross, other.realized_gross)
         self.fees = add(self.fees, other.fees)
         self.realized = add(self.realized, other.realized)
@@ -112,7 +111,7 @@ class Amounts:
         self.realized_gross, self.fees = state.realized_gross, state.fees
         # `add` skips what is nothing.
         self.income, self.flows = state.income or ZERO, state.flows or ZERO
-        self.realized = EXACT.add(EXACT.subtract(self.realized_gross, self.fees), self.income)
+        self.realized = add(subtract(self.realized_gross, self.fees), self.income)
 
     def booked(self) -> tuple[Decimal, ...]:
         """Returns the sums that no mark changes: the same object while they stay the same."""
@@ -134,7 +133,7 @@ class Amounts:
         equity = self.equity
         json["unrealized"] = to_float(self.unrealized)
         # Held in this currency itself: all but the value of what was paid for, and the P&L of what was not.
-        json["cash"] = to_float(EXACT.subtract(equity, EXACT.subtract(self.net_exposure, self.margined)))
+        json["cash"] = to_float(subtract(equity, subtract(self.net_exposure, self.margined)))
         json["equity"] = to_float(equity)
         return json
 
@@ -236,7 +235,6 @@ class Ledger:
     def set_marked_sum(self, ledgers: Iterable[Ledger]) -> None:
         """Makes the sums of open positions those of other ledgers, which have the reporting currency only."""
         # hot: once per tick in which something moved (benchmarks/bench_tick.py)
-        add = EXACT.add
         unrealized = gross_exposure = net_exposure = margined = ZERO
         for ledger in ledgers:
             own = ledger.own
@@ -268,7 +266,7 @@ class Ledger:
         if not self.foreign:
             own = self.own
             return {
-                "total_pnl": to_float(EXACT.add(own.realized, own.unrealized)),
+                "total_pnl": to_float(add(own.realized, own.unrealized)),
                 "realized_pnl": to_float(own.realized),
                 "realized_gross_pnl": to_float(own.realized_gross),
                 "unrealized_pnl": to_float(own.unrealized),
@@ -320,7 +318,7 @@ class Ledger:
             if converted is None:
                 return None
             # Most accounts and symbols have one currency.
-            total = converted if total is ZERO else EXACT.add(total, converted)
+            total = converted if total is ZERO else add(total, converted)
         return total
 
 

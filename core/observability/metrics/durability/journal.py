@@ -33,7 +33,7 @@ from observability.metrics.market.print_corrections import PrintChange
 from observability.metrics.trades.booking import BookedEvent, booking_row
 from observability.metrics.trades.rows import fill_row
 from observability.metrics.trades.trade import Trade
-from observability.metrics.trades.trade_log import Reader, Rejection
+from observability.metrics.trades.trade_log import CONFLICT, DUPLICATE, JOURNAL, Rejection
 from observability.snapshot.frames import Frame, Stamp
 from observability.store import schema
 from observability.store.checkpoint import Checkpoint, EventSequence, Stateful, pack
@@ -48,6 +48,7 @@ WRITTEN_SECONDS: Final = 5.0
 # How many ticks whose trades are not on disk are known; while the disk cannot be written, newer ones are not.
 MAX_TICKS: Final = 100
 
+_ACCEPTED: Final = Verdict.ACCEPTED
 _VERDICTS: Final = {Rejection.DUPLICATE: Verdict.DUPLICATE, Rejection.CONFLICT: Verdict.CONFLICT}
 
 Document = dict[str, Any] | Callable[[], dict[str, Any]]
@@ -196,13 +197,13 @@ class Journal:
 
     def on_fill(self, event: Fill) -> None:
         # hot: once per fill (benchmarks/bench_intake.py)
-        trade = self._trades.admit(event, Reader.JOURNAL)
-        if isinstance(trade, Rejection):
+        trade = self._trades.admit(event, JOURNAL)
+        if trade is DUPLICATE or trade is CONFLICT:
             self.last_verdict = _VERDICTS[trade]
-            if trade is Rejection.CONFLICT:
+            if trade is CONFLICT:
                 self._keep_conflict(event)
             return
-        self.last_verdict = Verdict.ACCEPTED
+        self.last_verdict = _ACCEPTED
         if self._store is not None:
             self._store.put(schema.INSERT_FILL, fill_row(trade, event.ts_init))
         if self._trades.arrived:

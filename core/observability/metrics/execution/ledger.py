@@ -15,7 +15,7 @@ import msgspec
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ZERO, quotient
+from observability.metrics.arithmetic.decimals import ONE, ZERO, add, multiply, quotient
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.amounts import is_money, name_in
 from observability.metrics.execution.exemplars import LegExemplars
@@ -44,14 +44,16 @@ FILL_LEGS: Final = frozenset({"ack_to_first_fill", "send_to_first_fill", "send_t
 """Those that end with a fill, or may."""
 
 _LEG_BITS: Final = {leg: 1 << index for index, leg in enumerate(LEGS)}
+_DECISION_TO_SEND: Final = _LEG_BITS["decision_to_send"]
+_SEND_TO_ACK: Final = _LEG_BITS["send_to_ack"]
+_ACK_TO_FIRST_FILL: Final = _LEG_BITS["ack_to_first_fill"]
+_SEND_TO_FIRST_FILL: Final = _LEG_BITS["send_to_first_fill"]
+_SEND_TO_COMPLETE: Final = _LEG_BITS["send_to_complete"]
+_CANCEL_TO_ACK: Final = _LEG_BITS["cancel_to_ack"]
 
 
-class Uncounted(NamedTuple):
-    """An order that has changed since it was counted, and what it was counted with."""
-
-    order: OrderState
-    figures: Figures
-    strategy: str
+Uncounted = tuple[OrderState, Figures, str]
+"""An order that has changed since it was counted, and what it was counted with: its figures and its strategy."""
 
 
 class KnownOrder(NamedTuple):
@@ -157,10 +159,12 @@ class OrderLedger:
         """Applies one report to its order, and returns the order; None if the report has arrived before."""
         # hot: once per order report (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
-        known = None if self.archive is None else self._recall(key, event)
-        if known is not None and known.has_report:
-            self.late_reports += 1
-            return None
+        known = None
+        if self.archive is not None and len(self._recent) >= self._max_recent:
+            known = self._recall(key, event)
+            if known is not None and known.has_report:
+                self.late_reports += 1
+                return None
         order = self._find(key, event, market)
         if known is not None:
             order.seq = known.seq
@@ -183,8 +187,9 @@ class OrderLedger:
             self._close_replaced(order)
         return None if is_repeated else order
 
-    def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> OrderState:
-        """Applies one fill, which must not be a duplicate, to its order; returns the order."""
+    def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> tuple[OrderState, Tally]:
+        """Applies one fill, which must not be a duplicate, to its order; returns the order, and the tally of the
+        fill."""
         # hot: once per fill (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
         order = self._find(key, event, market)
@@ -212,7 +217,7 @@ class OrderLedger:
         self._put(key, order)
         if order.replaces or order.successor:
             self._close_replaced(order)
-        return order
+        return order, tally
 
     def correct(self, trade: Trade, before: Terms | None, trades: Sequence[Trade]) -> bool:
         """Counts an order anew after one of its fills was corrected. The trade has its new terms already; `before` are
@@ -353,6 +358,8 @@ class OrderLedger:
         order = self.open.get(key) or self._recent.get(key)
         if order is not None:
             self._packed.pop(key, None)
+            if order.markouts is None:
+                order.markouts = {}
             found = order.markouts.get(name)
             if found is None:
                 found = order.markouts[name] = MarkoutSum()
@@ -381,23 +388,36 @@ class OrderLedger:
             self.forgotten_seq = newest_seq
 
     def _count_fill(self, event: Fill, strategy: str, venue: str) -> Tally:
-        tally = self._groups.tally(strategy, event.symbol, venue)
-        tally.count("fills")
-        tally.add(self._commission_name(event.symbol, event.commission_asset), event.commission)
-        tally.add(*self._traded(event.symbol, event.quantity, event.price))
+        # hot: once per fill (benchmarks/bench_intake.py)
+        symbol, instruments = event.symbol, self._instruments
+        tally = self._groups.tally(strategy, symbol, venue)
+        if instruments is None or event.commission_asset or instruments.special(symbol) is not None:
+            tally.count("fills")
+            tally.add(self._commission_name(symbol, event.commission_asset), event.commission)
+            tally.add(*self._traded(symbol, event.quantity, event.price))
+            return tally
+        # In the reporting currency, as most are.
+        amount = multiply(event.quantity, event.price).copy_abs()
+        multiplier = self._trades.multipliers.get(symbol)
+        if multiplier is not None:
+            amount = multiply(amount, multiplier)
+        sums = tally.amounts
+        tally.counts["fills"] += 1
+        sums["commission"] = add(sums["commission"], event.commission)
+        sums["money_traded"] = add(sums["money_traded"], amount)
         return tally
 
     def _traded(self, symbol: str, quantity: Decimal, price: Decimal) -> tuple[str, Decimal]:
         """Returns the amount of a fill, and the name of the sum of amounts in its currency."""
         # hot: once per fill (benchmarks/bench_intake.py)
-        amount = EXACT.multiply(quantity, price).copy_abs()
+        amount = multiply(quantity, price).copy_abs()
         if self._instruments is None:
-            return "money_traded", EXACT.multiply(amount, self._trades.multipliers.get(symbol, ONE))
+            return "money_traded", multiply(amount, self._trades.multipliers.get(symbol, ONE))
         terms = self._instruments.terms(symbol)
         if terms.is_inverse:
             amount = quotient(quantity, price).copy_abs() if price else ZERO
         if terms.multiplier is not ONE:
-            amount = EXACT.multiply(amount, terms.multiplier)
+            amount = multiply(amount, terms.multiplier)
         is_own = terms.currency == self._reporting
         return ("money_traded" if is_own else name_in("money_traded", terms.currency)), amount
 
@@ -411,7 +431,7 @@ class OrderLedger:
 
     def _recall(self, key: OrderKey, event: Order) -> KnownOrder | None:
         """Returns what is stored of an order that is not in memory."""
-        if len(self._recent) < self._max_recent or key in self.open or key in self._recent:
+        if key in self.open or key in self._recent:
             return None
         return None if self.archive is None else self.archive(event)
 
@@ -465,9 +485,9 @@ class OrderLedger:
 
     def _find(self, key: OrderKey, event: Order | Fill, market: OrderMarket | None) -> OrderState:
         """Returns the order, a new one if it is unknown, to be changed at once."""
-        self._packed.pop(key, None)
         order = self.open.get(key) or self._recent.get(key)
         if order is not None:
+            self._packed.pop(key, None)
             self._note_change(key, order)
             return order
         if key in self._uncounted:
@@ -477,14 +497,14 @@ class OrderLedger:
         if self._instruments is not None:
             order.terms = self._instruments.special(order.symbol)
         order.begin(market, event.ts_init)
-        self._uncounted[key] = Uncounted(order, NO_FIGURES, order.strategy)
+        self._uncounted[key] = (order, NO_FIGURES, order.strategy)
         return order
 
     def _note_change(self, key: OrderKey, order: OrderState) -> None:
         """Notes what an order of the session was counted with, before anything of it changes."""
         if order.session == self._session and key not in self._uncounted:
             figures = self._recent_figures.get(key) or self._figures(order)
-            self._uncounted[key] = Uncounted(order, figures, order.strategy)
+            self._uncounted[key] = (order, figures, order.strategy)
 
     def _count_changes(self) -> None:
         """Counts the orders that have changed."""
@@ -513,9 +533,11 @@ class OrderLedger:
         return self._groups.tally(order.strategy, order.symbol, order.venue)
 
     def _put(self, key: OrderKey, order: OrderState) -> None:
+        # hot: once per order report and fill (benchmarks/bench_intake.py)
         if len(self._uncounted) >= MAX_UNCOUNTED:
             self._count_changes()
-        self._measure_legs(order)
+        if order.sent_ns is not None or order.acked_ns is not None or order.cancel_ns is not None:
+            self._measure_legs(order)
         if order.is_open:
             if order.cancel_ns is not None:
                 self.canceling.add(key)
@@ -527,13 +549,13 @@ class OrderLedger:
             if key not in self.open:
                 self._recent.pop(key, None)
                 self._keep_open(key, order)
-        else:
-            if self.open.pop(key, None) is not None:
-                self.canceling.discard(key)
-            if self._replaced:
-                self._wait_no_more(key, order)
-            if key not in self._recent:
-                self._remember(key, order)
+            return
+        if self.open.pop(key, None) is not None:
+            self.canceling.discard(key)
+        if self._replaced:
+            self._wait_no_more(key, order)
+        if key not in self._recent:
+            self._remember(key, order)
 
     def _note_successor(self, order: OrderState) -> None:
         """Makes a new order the successor of the oldest one like it that waits for one."""
@@ -584,51 +606,53 @@ class OrderLedger:
         if len(self._recent) >= self._max_recent:
             oldest, forgotten = self._recent.popitem(last=False)
             self._packed.pop(oldest, None)
-            self.forgotten_seq = max(self.forgotten_seq, forgotten.seq)
+            if forgotten.seq > self.forgotten_seq:
+                self.forgotten_seq = forgotten.seq
         self._recent[key] = order
 
     def _amend(self, order: OrderState) -> None:
         """Adds the slippage to trades whose fills came before their order's arrival price."""
-        for trade_id, venue in order.waiting:
+        for trade_id, venue in order.waiting or ():
             for trade in self._trades.find(trade_id):
                 if trade.symbol == order.symbol and trade.venue == venue and trade.order_id == order.order_id:
                     order.measure(trade)
                     self._trades.amended(trade)
-        order.waiting = []
+        order.waiting = None
 
     def _measure_legs(self, order: OrderState) -> None:
         """Counts the legs whose ends are known since the last report or fill."""
+        # hot: once per order report and fill (benchmarks/bench_intake.py)
         sent_ns, acked_ns, first_fill_ns = order.sent_ns, order.acked_ns, order.first_fill_ns
-        is_of_session = order.session == self._session
-        legs: list[tuple[str, int, int]] = []
+        known = order.legs_known
         if sent_ns is not None:
-            if order.decided_ns is not None:
-                legs.append(("decision_to_send", order.decided_ns, sent_ns))
+            if order.decided_ns is not None and not known & _DECISION_TO_SEND:
+                self._measure(order, "decision_to_send", order.decided_ns, sent_ns)
             if acked_ns is not None:
-                legs.append(("send_to_ack", sent_ns, acked_ns))
-                if is_of_session and not order.is_latency_known:
+                if not known & _SEND_TO_ACK:
+                    self._measure(order, "send_to_ack", sent_ns, acked_ns)
+                if not order.is_latency_known and order.session == self._session:
                     order.is_latency_known = True
                     order.latency_ns = acked_ns - sent_ns
                     self.latency.record(order.latency_ns)
-            if first_fill_ns is not None:
-                legs.append(("send_to_first_fill", sent_ns, first_fill_ns))
-            if order.ended_ns is not None:
-                legs.append(("send_to_complete", sent_ns, order.ended_ns))
-        if acked_ns is not None and first_fill_ns is not None:
-            legs.append(("ack_to_first_fill", acked_ns, first_fill_ns))
-        if order.cancel_ns is not None and order.canceled_ns is not None:
-            legs.append(("cancel_to_ack", order.cancel_ns, order.canceled_ns))
-        for leg, start_ns, end_ns in legs:
-            bit = _LEG_BITS[leg]
-            if not order.legs_known & bit:
-                order.legs_known |= bit
-                duration_ns = end_ns - start_ns
-                self.exemplars.note(leg, order.order_id, order.symbol, duration_ns, end_ns)
-                if leg in FILL_LEGS:
-                    if order.fill_legs is None:
-                        order.fill_legs = {}
-                    order.fill_legs[leg] = duration_ns
-                self._tally(order).durations.append((leg, duration_ns, is_of_session))
+            if first_fill_ns is not None and not known & _SEND_TO_FIRST_FILL:
+                self._measure(order, "send_to_first_fill", sent_ns, first_fill_ns)
+            if order.ended_ns is not None and not known & _SEND_TO_COMPLETE:
+                self._measure(order, "send_to_complete", sent_ns, order.ended_ns)
+        if acked_ns is not None and first_fill_ns is not None and not known & _ACK_TO_FIRST_FILL:
+            self._measure(order, "ack_to_first_fill", acked_ns, first_fill_ns)
+        if order.cancel_ns is not None and order.canceled_ns is not None and not known & _CANCEL_TO_ACK:
+            self._measure(order, "cancel_to_ack", order.cancel_ns, order.canceled_ns)
+
+    def _measure(self, order: OrderState, leg: str, start_ns: int, end_ns: int) -> None:
+        order.legs_known |= _LEG_BITS[leg]
+        duration_ns = end_ns - start_ns
+        self.exemplars.note(leg, order.order_id, order.symbol, duration_ns, end_ns)
+        if leg in FILL_LEGS:
+            if order.fill_legs is None:
+                order.fill_legs = {}
+            order.fill_legs[leg] = duration_ns
+        tally = self._groups.tally(order.strategy, order.symbol, order.venue)
+        tally.durations.append((leg, duration_ns, order.session == self._session))
 
     def _pack(self, orders: dict[OrderKey, OrderState]) -> list[msgspec.Raw]:
         packed = self._packed

@@ -30,7 +30,7 @@ import msgspec
 from observability.events import Fill, Side
 from observability.instruments.instrument import Terms
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO
+from observability.metrics.arithmetic.decimals import ONE, ROUNDED, ZERO, add, multiply, subtract
 from observability.metrics.arithmetic.splits import Ratio
 from observability.metrics.execution.amounts import name_in
 from observability.metrics.execution.figures import worth
@@ -119,14 +119,15 @@ class Markouts:
         self._observed: dict[OrderKey, dict[str, tuple[Decimal, Decimal]]] = {}
         """Cost and notional of each order at each horizon in this session, as money of the reporting currency."""
 
-    def add(self, order: OrderState, event: Fill, trade: Trade, mid: Decimal | None) -> None:
-        """Counts the effective spread of a fill against the mid at the fill, and starts its markouts."""
+    def add(self, order: OrderState, event: Fill, trade: Trade, mid: Decimal | None, tally: Tally) -> None:
+        """Counts the effective spread of a fill against the mid at the fill, and starts its markouts. `tally` is that
+        of the fill."""
+        # hot: once per fill (benchmarks/bench_intake.py)
+        if mid is None or mid <= 0:
+            tally.counts["fill:no_mid" if mid is None else "fill:mid_not_positive"] += 1
+            return
         symbol, venue, strategy = order.symbol, order.venue, trade.strategy
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
-        tally = self._tally_of(strategy, symbol, venue)
-        if mid is None or mid <= 0:
-            tally.count("fill:no_mid" if mid is None else "fill:mid_not_positive")
-            return
         due_ns = taken_ns + _DELAYS_NS[0]
         fill = PendingFill(
             due_ns, self._number + 1, symbol, strategy, venue, side, quantity, price, mid, taken_ns,
@@ -244,13 +245,13 @@ class Markouts:
         terms = None if instruments is None else instruments.special(fill.symbol)
         # A quantity below zero takes back what was added.
         tally.counts[name] += 1 if fill.quantity > 0 else -1
-        cost = _signed(fill, EXACT.subtract(fill.price, mid))
-        notional = EXACT.multiply(fill.quantity, fill.mid)
+        cost = _signed(fill, subtract(fill.price, mid))
+        notional = multiply(fill.quantity, fill.mid)
         tally.add(f"{name}_quantity", fill.quantity)
         tally.add(f"{name}_cost", cost)
         if instruments is None or terms is None:
             multiplier = self._multipliers.get(fill.symbol, ONE)
-            money = EXACT.multiply(cost, multiplier), EXACT.multiply(notional, multiplier)
+            money = multiply(cost, multiplier), multiply(notional, multiplier)
             tally.add(f"{name}_money", money[0])
             tally.add(f"{name}_notional", money[1])
             if horizon != "effective":
@@ -273,9 +274,9 @@ class Markouts:
                 del self._observed[next(iter(self._observed))]
             self._observed[key] = order
         cost_before, notional_before = before = order.get(name, (ZERO, ZERO))
-        after = EXACT.add(cost_before, cost), EXACT.add(notional_before, notional)
+        after = add(cost_before, cost), add(notional_before, notional)
         for what, square in (("cc", (0, 0)), ("cn", (0, 1)), ("nn", (1, 1))):
-            tally.add(f"{name}_{what}", EXACT.subtract(_product(after, *square), _product(before, *square)))
+            tally.add(f"{name}_{what}", subtract(_product(after, *square), _product(before, *square)))
         tally.add(f"{name}_observed", notional)
         tally.counts[f"{name}_orders"] += bool(after[1]) - bool(notional_before)
         if after[1]:
@@ -319,12 +320,12 @@ def _add_money(tally: Tally, name: str, fill: PendingFill, mid: Decimal, terms: 
             # An inverse contract has no worth there.
             return
         price, at_fill, mid = worth(price), worth(at_fill), worth(mid)
-    cost = _signed(fill, EXACT.subtract(price, mid))
-    for what, amount in (("money", cost), ("notional", EXACT.multiply(fill.quantity, at_fill.copy_abs()))):
+    cost = _signed(fill, subtract(price, mid))
+    for what, amount in (("money", cost), ("notional", multiply(fill.quantity, at_fill.copy_abs()))):
         full_name = f"{name}_{what}"
         if terms.currency != reporting:
             full_name = name_in(full_name, terms.currency)
-        tally.add(full_name, EXACT.multiply(amount, terms.multiplier))
+        tally.add(full_name, multiply(amount, terms.multiplier))
 
 
 def _product(sums: tuple[Decimal, Decimal], first: int, second: int) -> Decimal:
@@ -332,5 +333,5 @@ def _product(sums: tuple[Decimal, Decimal], first: int, second: int) -> Decimal:
 
 
 def _signed(fill: PendingFill, difference: Decimal) -> Decimal:
-    cost = EXACT.multiply(fill.quantity, difference)
+    cost = multiply(fill.quantity, difference)
     return cost.copy_negate() if fill.side == "sell" else cost

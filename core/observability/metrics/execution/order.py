@@ -21,7 +21,7 @@ import msgspec
 
 from observability.events import BPS, TERMINAL_STATUSES, Fill, Order, OrderStatus, Side
 from observability.instruments.instrument import Terms
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, quotient
+from observability.metrics.arithmetic.decimals import ROUNDED, ZERO, add, multiply, quotient, subtract
 from observability.metrics.execution.order_market import OrderMarket
 from observability.metrics.market.time_order import happened_ns
 from observability.metrics.trades.trade import DEFAULT_STRATEGY, Trade
@@ -66,14 +66,14 @@ class MarkoutSum(msgspec.Struct, array_like=True, gc=False):
     def add(self, quantity: Decimal, cost: Decimal, notional: Decimal) -> None:
         # What a correction takes back is below zero.
         self.n += 1 if quantity > 0 else -1
-        self.quantity = EXACT.add(self.quantity, quantity)
-        self.cost = EXACT.add(self.cost, cost)
-        self.notional = EXACT.add(self.notional, notional)
+        self.quantity = add(self.quantity, quantity)
+        self.cost = add(self.cost, cost)
+        self.notional = add(self.notional, notional)
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The state of one order, which checkpoints hold packed. An order known only by its fills has neither quantity nor
-    status."""
+    status. What most orders have none of is None, because an empty list takes time to make and to collect."""
 
     order_id: str
     symbol: str
@@ -114,7 +114,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     is_latency_known: bool = False
     legs_known: int = 0
     """One bit per leg that was measured."""
-    waiting: list[tuple[str, str]] = []
+    waiting: list[tuple[str, str]] | None = None
     """Trade id and venue of fills without arrival slippage."""
 
     price: Decimal | None = None
@@ -142,10 +142,10 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """Time of its first report or fill."""
     updated_ns: int = 0
     """The latest time of a report or fill."""
-    marks: list[int] = []
+    marks: list[int] | None = None
     """What identifies the reports that have arrived; those without a time of their own have none."""
     is_reject_counted: bool = False
-    markouts: dict[str, MarkoutSum] = {}
+    markouts: dict[str, MarkoutSum] | None = None
     """By horizon, what the market did after its fills; `effective` is their cost against the mid at the fill."""
 
     terms: Terms | None = None
@@ -179,7 +179,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     """The latency that counts for it."""
     fill_legs: dict[str, int] | None = None
     """The legs that were measured and that depend on its fills, in nanoseconds."""
-    fees_apart: dict[str, Decimal] = {}
+    fees_apart: dict[str, Decimal] | None = None
     """These fees by their own currency; they are not among `fees`."""
     currency: str = ""
     """That of `fees`, by the first fill; empty if it is not known."""
@@ -224,9 +224,9 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         status = event.status
         self._note_times(status, ts_ns)
         self._describe(event, ts_ns)
-        if status not in _NOT_YET_ACCEPTED:
+        if not self.is_reported_accepted and status not in _NOT_YET_ACCEPTED:
             self.is_accepted = self.is_reported_accepted = True
-        if isinstance(event.decision_ts, int) and self.decided_ns is None:
+        if self.decided_ns is None and isinstance(event.decision_ts, int):
             self.decided_ns = event.decision_ts
             if market is not None:
                 self.decision_mid = market.mid_at(event.decision_ts)
@@ -242,7 +242,8 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
             self.quantity_status = status
             self.price = self.price if event.price is None else event.price
         current = self.status
-        if self.is_replaced and status in TERMINAL_STATUSES:
+        is_terminal = status in TERMINAL_STATUSES
+        if self.is_replaced and is_terminal:
             # Some venues also report what was replaced as cancelled.
             return False
         reported = self.reported_status
@@ -261,12 +262,12 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         if reported is None:
             self.first_report_rank = self.n_arrived
             self.first_report_ns = ts_ns
-            self.is_reported_ended_first = status in TERMINAL_STATUSES
+            self.is_reported_ended_first = is_terminal
             if self.n_arrived and market is not None:
                 self.first_report_mid = market.mid(event.ts_init)
         if reported is None or (reported not in TERMINAL_STATUSES and _RANK[status] >= _RANK[reported]):
             self.reported_status = status
-            if status in TERMINAL_STATUSES:
+            if is_terminal:
                 self.reported_end_ns, self.reported_end_rank = ts_ns, self.n_arrived
                 # Mostly it ends with this report.
                 self.reported_end_mid = market.mid(event.ts_init) if was_ended and market is not None else self.end_mid
@@ -278,9 +279,18 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
         # hot: once per order report (benchmarks/bench_intake.py)
         if event.ts.__class__ is not int or event.ts == event.ts_init:
             return False
-        # The hash of numbers is the same in every process.
-        mark = hash((event.ts, _STATUS_NUMBERS[event.status], event.quantity, event.price or 0))
+        # The hash of numbers is the same in every process. A Decimal keeps its own, so that of an equal one that was
+        # hashed before is at hand.
+        quantity, price = event.quantity, event.price or 0
+        if self.quantity is not None and quantity == self.quantity:
+            quantity = self.quantity
+        if self.price is not None and price == self.price:
+            price = self.price
+        mark = hash((event.ts, _STATUS_NUMBERS[event.status], quantity, price))
         marks = self.marks
+        if marks is None:
+            self.marks = [mark]
+            return False
         if mark in marks:
             return not (
                 (self.strategy == DEFAULT_STRATEGY and event.strategy not in ("", DEFAULT_STRATEGY))
@@ -308,6 +318,7 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
 
     def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> None:
         """Applies one fill."""
+        # hot: once per fill (benchmarks/bench_intake.py)
         ts_ns = happened_ns(event)
         self.n_fills += 1
         self.created_ns = self.created_ns or ts_ns
@@ -326,34 +337,41 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
                 self.turnovers = []
             if len(self.turnovers) == self.n_arrived - 1 < _MAX_TURNOVERS:
                 self.turnovers.append(turnover)
-        if self.arrival_price is None and len(self.waiting) < _MAX_WAITING_TRADES:
-            self.waiting.append((trade.trade_id, trade.venue))
-        self._complete()
+        if self.arrival_price is None:
+            if self.waiting is None:
+                self.waiting = [(trade.trade_id, trade.venue)]
+            elif len(self.waiting) < _MAX_WAITING_TRADES:
+                self.waiting.append((trade.trade_id, trade.venue))
+        if self.quantity is not None:
+            self._complete()
         if self.ended_ns is None and self.status in TERMINAL_STATUSES:
             self._note_end(self.last_fill_ns, market, event.ts_init)
 
     def add_amounts(self, trade: Trade) -> None:
         """Adds what a fill adds to quantity, notional and fees."""
         quantity, price = trade.quantity, trade.price
-        self.filled = EXACT.add(self.filled, quantity)
-        self.notional = EXACT.add(self.notional, EXACT.multiply(quantity, price))
-        self.currency = self.currency or trade.currency
+        self.filled = add(self.filled, quantity)
+        self.notional = add(self.notional, multiply(quantity, price))
+        if not self.currency:
+            self.currency = trade.currency
         asset = trade.commission_asset
         if not asset or asset == trade.currency:
-            self.fees = EXACT.add(self.fees, trade.commission)
+            self.fees = add(self.fees, trade.commission)
         elif trade.fee_value is None:
             self.unvalued_fees += 1
-            self.fees_apart[asset] = EXACT.add(self.fees_apart.get(asset, ZERO), trade.commission)
+            if self.fees_apart is None:
+                self.fees_apart = {}
+            self.fees_apart[asset] = add(self.fees_apart.get(asset, ZERO), trade.commission)
         else:
-            self.fees = EXACT.add(self.fees, trade.fee_value)
+            self.fees = add(self.fees, trade.fee_value)
         if self.terms is not None and self.terms.is_inverse:
-            self.reciprocal = EXACT.add(self.reciprocal, quotient(quantity, price))
+            self.reciprocal = add(self.reciprocal, quotient(quantity, price))
 
     def measure(self, trade: Trade) -> None:
         """Writes the arrival slippage of one fill into its trade."""
         arrival = self.arrival_price
         if arrival is not None and arrival > 0:
-            bps = ROUNDED.divide(EXACT.multiply(EXACT.subtract(trade.price, arrival), BPS), arrival)
+            bps = ROUNDED.divide(multiply(subtract(trade.price, arrival), BPS), arrival)
             trade.slippage_bps = float(bps if self.side == "buy" else bps.copy_negate()) + 0.0
 
     def describe_as(self, other: OrderState) -> None:

@@ -166,8 +166,11 @@ class OrderMarket:
 
     def mid(self, now_ns: int) -> Decimal | None:
         """Returns the current mid; None if a side is empty or the touch is stale."""
+        # hot: once or twice per fill, twice per order (benchmarks/bench_intake.py)
         if self._venues is not None:
             self._venues.expire_quotes(now_ns)
+        if self.bid is None or self.ask is None:
+            return None
         return self._mid_of(self.bid, self.ask, now_ns - self.touch_ns)
 
     def mid_known_at(self, now_ns: int) -> Decimal | None:

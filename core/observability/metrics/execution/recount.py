@@ -25,7 +25,7 @@ def recount(order: OrderState, trades: Sequence[Trade]) -> None:
     fills = [(rank, trade) for rank, trade in enumerate(trades) if not trade.is_busted]
     order.n_fills = len(fills)
     order.filled = order.notional = order.fees = order.reciprocal = ZERO
-    order.unvalued_fees, order.fees_apart = 0, {}
+    order.unvalued_fees, order.fees_apart = 0, None
     for _, fill in fills:
         order.add_amounts(fill)
     times = [happened_ns(fill.to_fill()) for _, fill in fills]

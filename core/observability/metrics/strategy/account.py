@@ -14,8 +14,10 @@ from observability.metrics.arithmetic.decimals import (
     EXACT,
     ZERO,
     ShownDecimal,
+    add,
     exact_sum,
     nan_if_none,
+    subtract,
     to_float,
     to_float_or_none,
 )
@@ -164,7 +166,7 @@ class StrategyAccount(JsonPart):
     def daily(self) -> Decimal | None:
         """P&L since the session began."""
         total = self.total
-        return None if total is None or self.anchor is None else EXACT.subtract(total, self.anchor)
+        return None if total is None or self.anchor is None else subtract(total, self.anchor)
 
     def apply(self, fill: Fill, trade: Trade, part: PositionPart) -> tuple[Decimal, Decimal]:
         """Adds one fill to a position of this account, and writes what it realised into its trade. Returns what it
@@ -223,7 +225,7 @@ class StrategyAccount(JsonPart):
         for part in self.positions.values():
             if part.position.quantity:
                 currency = part.amounts.currency
-                cash[currency] = EXACT.subtract(cash[currency], part.position.open_cost)
+                cash[currency] = subtract(cash[currency], part.position.open_cost)
         return cash
 
     @property
@@ -287,7 +289,7 @@ class StrategyAccount(JsonPart):
                 return
         else:
             own = ledger.own
-            total = EXACT.add(own.realized, own.unrealized)
+            total = add(own.realized, own.unrealized)
         self.drawdown.observe(total, now_ns)
 
     def look(self, now_ns: int) -> None:
@@ -343,16 +345,16 @@ class StrategyAccount(JsonPart):
         """Drops a flat position; its results stay in the account."""
         position = self.positions.pop(place).position
         assert not position.quantity, f"{place} is open"
-        self._held_time = EXACT.add(self._held_time, position.held_time)
-        self._closed_quantity = EXACT.add(self._closed_quantity, position.closed_quantity)
+        self._held_time = add(self._held_time, position.held_time)
+        self._closed_quantity = add(self._closed_quantity, position.closed_quantity)
 
     @property
     def holding(self) -> HoldingTime:
         """The holding time of everything closed, dropped positions included."""
         positions = [part.position for part in self.positions.values()]
         return (
-            EXACT.add(self._held_time, exact_sum(position.held_time for position in positions)),
-            EXACT.add(self._closed_quantity, exact_sum(position.closed_quantity for position in positions)),
+            add(self._held_time, exact_sum(position.held_time for position in positions)),
+            add(self._closed_quantity, exact_sum(position.closed_quantity for position in positions)),
         )
 
     def performance_json(self, capital: Decimal | None, annualization: int, risk_free_rate: Decimal) -> dict[str, Any]:
@@ -398,7 +400,7 @@ class StrategyAccount(JsonPart):
                     amounts.gross_exposure = add(amounts.gross_exposure, exposure.copy_abs())
                     amounts.net_exposure = add(amounts.net_exposure, exposure)
                 if not part.is_paid:
-                    amounts.margined = add(amounts.margined, EXACT.subtract(exposure, unrealized))
+                    amounts.margined = add(amounts.margined, subtract(exposure, unrealized))
         own.unrealized, own.gross_exposure, own.net_exposure = own_unrealized, own_gross, own_net
         self.open_positions = n_open
 
@@ -446,9 +448,7 @@ def differences(before: StrategyAccount, after: StrategyAccount) -> list[tuple[s
     found = []
     for currency in {**before.ledger.by_currency, **after.ledger.by_currency}:
         old, new = before.ledger.of(currency), after.ledger.of(currency)
-        change = [
-            EXACT.subtract(getattr(new, name), getattr(old, name)) for name in ("realized_gross", "fees", "income")
-        ]
+        change = [subtract(getattr(new, name), getattr(old, name)) for name in ("realized_gross", "fees", "income")]
         if any(change):
             gross, fee, income = change
             found.append((currency, gross, fee, income))

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from observability.clocks.timestamps import iso_or_none
-from observability.metrics.arithmetic.decimals import EXACT, ROUNDED, ZERO, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import ROUNDED, ZERO, add, multiply, subtract, to_float, to_float_or_none
 from observability.metrics.strategy.capital import NO_CAPITAL
 
 _PERCENT = Decimal(100)
@@ -43,8 +43,8 @@ class Dip(msgspec.Struct, frozen=True):
         """Returns the depth in percent of the peak equity; None without a capital or without a peak above zero."""
         if capital is None:
             return None
-        peak_equity = EXACT.add(EXACT.add(capital, self.flows), self.peak)
-        return ROUNDED.divide(EXACT.multiply(self.depth, _PERCENT), peak_equity) if peak_equity > 0 else None
+        peak_equity = add(add(capital, self.flows), self.peak)
+        return ROUNDED.divide(multiply(self.depth, _PERCENT), peak_equity) if peak_equity > 0 else None
 
     def to_json(self, capital: Decimal | None) -> dict[str, Any]:
         percent = self.percent(capital)
@@ -90,7 +90,7 @@ class Drawdown(msgspec.Struct):
         """Adds the total P&L of one moment; the first one is that of the first fill."""
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
         if self.scaled is not None:
-            self.scaled.observe(EXACT.add(total, self.flows), now_ns)
+            self.scaled.observe(add(total, self.flows), now_ns)
         if self.peak_ns is None:
             self.peak_ns = now_ns
         if total >= self.peak:
@@ -102,7 +102,7 @@ class Drawdown(msgspec.Struct):
                 self.peak_flows = self.flows
                 self.current = ZERO
             return
-        self.current = current = EXACT.subtract(self.peak, total)
+        self.current = current = subtract(self.peak, total)
         if current > self.dip.depth:
             self.dip = dip = Dip(self.peak, self.peak_ns, current, now_ns, None, self.peak_flows)
             if current > self.deepest.depth:
@@ -132,9 +132,9 @@ class Drawdown(msgspec.Struct):
         if capital is not None:
             if self.scaled is None:
                 self.scaled = self._begin_scaled()
-            before = EXACT.add(EXACT.add(capital, self.flows), total)
-            self.scaled._scale(capital, before, EXACT.add(before, amount), now_ns)
-        self.flows = EXACT.add(self.flows, amount)
+            before = add(add(capital, self.flows), total)
+            self.scaled._scale(capital, before, add(before, amount), now_ns)
+        self.flows = add(self.flows, amount)
 
     def _begin_scaled(self) -> Drawdown:
         """Returns the drawdown of the equity: what it was until now if nothing has been paid in or out, else one that
@@ -143,19 +143,19 @@ class Drawdown(msgspec.Struct):
             return Drawdown(
                 self.peak, self.peak_ns, self.current, self.dip, self.deepest, self.deepest_percent, self.capital
             )
-        now = EXACT.add(EXACT.subtract(self.peak, self.current), self.flows)
+        now = add(subtract(self.peak, self.current), self.flows)
         return Drawdown(peak=now, peak_ns=self.peak_ns, capital=self.capital)
 
     def _scale(self, capital: Decimal, before: Decimal, after: Decimal, now_ns: int) -> None:
         """Scales the peak as the equity is changed from `before` to `after` by money that is paid in or out."""
-        peak_equity = EXACT.add(capital, self.peak)
+        peak_equity = add(capital, self.peak)
         if before <= 0 or after <= 0 or peak_equity <= before:
             # There is no fall, or none that is a part of anything.
-            self.peak, self.current, self.dip = EXACT.subtract(after, capital), ZERO, Dip()
+            self.peak, self.current, self.dip = subtract(after, capital), ZERO, Dip()
             self.peak_ns = now_ns if self.peak_ns is None or before <= 0 or after <= 0 else self.peak_ns
             return
-        self.peak = EXACT.subtract(_scaled(peak_equity, after, before), capital)
-        self.current = EXACT.subtract(EXACT.add(capital, self.peak), after)
+        self.peak = subtract(_scaled(peak_equity, after, before), capital)
+        self.current = subtract(add(capital, self.peak), after)
         if self.dip.depth:
             depth = _scaled(self.dip.depth, after, before)
             self.dip = Dip(self.peak, self.dip.peak_ns, depth, self.dip.trough_ns)

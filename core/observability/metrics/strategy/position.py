@@ -27,7 +27,7 @@ import msgspec
 
 from observability.events import Fill
 from observability.instruments.instrument import Terms
-from observability.metrics.arithmetic.decimals import EXACT, ONE, ROUNDED, ZERO, quotient
+from observability.metrics.arithmetic.decimals import ONE, ROUNDED, ZERO, add, multiply, quotient, subtract
 from observability.metrics.arithmetic.splits import Ratio
 
 # What a partial close leaves of a cost or a fee is a quotient, rounded to QUOTIENT_QUANTUM; the remainder is realised,
@@ -93,14 +93,14 @@ class AverageCostPosition(msgspec.Struct):
     @property
     def realized(self) -> Decimal:
         """Realised P&L net of all fees, those of opening fills included."""
-        return EXACT.subtract(self.realized_gross, self.fees)
+        return subtract(self.realized_gross, self.fees)
 
     @property
     def avg_price(self) -> Decimal | None:
         """The average cost of the open quantity; None when flat."""
         if not self.quantity:
             return None
-        size = EXACT.multiply(self.quantity, self.multiplier)
+        size = multiply(self.quantity, self.multiplier)
         if self.is_inverse:
             return ROUNDED.divide(size, self.open_cost).copy_negate() if self.open_cost else None
         return ROUNDED.divide(self.open_cost, size)
@@ -111,14 +111,15 @@ class AverageCostPosition(msgspec.Struct):
 
     def unrealized(self, mark: Decimal) -> Decimal:
         """Returns the P&L of the open quantity at `mark`."""
-        return EXACT.subtract(self.value(mark), self.open_cost)
+        return subtract(self.value(mark), self.open_cost)
 
     def apply(self, signed_quantity: Decimal, price: Decimal, fee: Decimal = ZERO, ts_ns: int = 0) -> Closing | None:
         """Adds one fill; returns what it realised, None if it closed nothing."""
         # hot: once per fill (benchmarks/bench_intake.py)
         quantity = self.quantity
-        self.fees = EXACT.add(self.fees, fee)
-        if not quantity or quantity.is_signed() == signed_quantity.is_signed():
+        if fee:
+            self.fees = add(self.fees, fee)
+        if not quantity or quantity.is_signed() is signed_quantity.is_signed():
             self._open(signed_quantity, price, fee, ts_ns)
             return None
         if signed_quantity.copy_abs() <= quantity.copy_abs():
@@ -126,7 +127,7 @@ class AverageCostPosition(msgspec.Struct):
         closed = quantity.copy_negate()
         closing_fee = _share(fee, closed, signed_quantity)
         closing = self._close(closed, price, closing_fee, ts_ns)
-        self._open(EXACT.subtract(signed_quantity, closed), price, EXACT.subtract(fee, closing_fee), ts_ns)
+        self._open(subtract(signed_quantity, closed), price, subtract(fee, closing_fee), ts_ns)
         return closing
 
     def adopt(self, signed_quantity: Decimal, price: Decimal, ts_ns: int) -> None:
@@ -145,32 +146,37 @@ class AverageCostPosition(msgspec.Struct):
         self.closed_quantity, self.held_time = ratio.of_sum(self.closed_quantity), ratio.of_sum(self.held_time)
 
     def _open(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> None:
-        self.quantity = self.added_quantity = EXACT.add(self.quantity, signed_quantity)
-        self.open_cost = self.added_cost = EXACT.add(self.open_cost, self.amount(signed_quantity, price))
-        self.entry_time = self.added_time = EXACT.add(self.entry_time, EXACT.multiply(signed_quantity, ts_ns))
-        self.open_fees = self.added_fees = EXACT.add(self.open_fees, fee)
+        self.quantity = self.added_quantity = add(self.quantity, signed_quantity)
+        self.open_cost = self.added_cost = add(self.open_cost, self.amount(signed_quantity, price))
+        self.entry_time = self.added_time = add(self.entry_time, multiply(signed_quantity, ts_ns))
+        if fee:
+            self.open_fees = add(self.open_fees, fee)
+        self.added_fees = self.open_fees
 
     def _close(self, signed_quantity: Decimal, price: Decimal, fee: Decimal, ts_ns: int) -> Closing:
-        self.quantity = quantity = EXACT.add(self.quantity, signed_quantity)
-        added = self.added_quantity
-        open_cost, entry_time = _share(self.added_cost, quantity, added), _share(self.added_time, quantity, added)
-        open_fees = _share(self.added_fees, quantity, added)
-        removed_cost = EXACT.subtract(self.open_cost, open_cost)
-        removed_time = EXACT.subtract(self.entry_time, entry_time)
-        removed_fees = EXACT.subtract(self.open_fees, open_fees)
-        gross = EXACT.subtract(self.amount(signed_quantity, price).copy_negate(), removed_cost)
+        self.quantity = quantity = add(self.quantity, signed_quantity)
+        removed_cost, removed_time, removed_fees = self.open_cost, self.entry_time, self.open_fees
+        open_cost = entry_time = open_fees = ZERO
+        if quantity:
+            added = self.added_quantity
+            open_cost, entry_time = _share(self.added_cost, quantity, added), _share(self.added_time, quantity, added)
+            open_fees = _share(self.added_fees, quantity, added)
+            removed_cost = subtract(removed_cost, open_cost)
+            removed_time = subtract(removed_time, entry_time)
+            removed_fees = subtract(removed_fees, open_fees)
+        gross = subtract(self.amount(signed_quantity, price).copy_negate(), removed_cost)
         # The closing fill has the opposite sign: for a short, the entry time and the removed part of it are negative.
-        held = EXACT.add(EXACT.multiply(signed_quantity, ts_ns), removed_time)
+        held = add(multiply(signed_quantity, ts_ns), removed_time)
         held = held if signed_quantity > 0 else held.copy_negate()
         # Fills that come out of order may close before they open.
-        self.held_time = EXACT.add(self.held_time, held if held > 0 else ZERO)
-        self.closed_quantity = EXACT.add(self.closed_quantity, signed_quantity.copy_abs())
-        self.realized_gross = EXACT.add(self.realized_gross, gross)
+        self.held_time = add(self.held_time, held if held > 0 else ZERO)
+        self.closed_quantity = add(self.closed_quantity, signed_quantity.copy_abs())
+        self.realized_gross = add(self.realized_gross, gross)
         self.open_cost = open_cost
         self.entry_time = entry_time
         self.open_fees = open_fees
-        pnl = EXACT.subtract(gross, EXACT.add(fee, removed_fees))
-        outcome = pnl if self.outcome is None else EXACT.add(self.outcome, pnl)
+        pnl = subtract(gross, add(fee, removed_fees))
+        outcome = pnl if self.outcome is None else add(self.outcome, pnl)
         self.outcome = outcome if quantity else None
         return Closing(gross, pnl, outcome, is_flat=not quantity)
 
@@ -184,9 +190,9 @@ class AverageCostPosition(msgspec.Struct):
         if self.is_inverse:
             if not price:
                 return ZERO
-            return quotient(EXACT.multiply(signed_quantity, self.multiplier), price).copy_negate()
-        amount = EXACT.multiply(signed_quantity, price)
-        return amount if self.multiplier is ONE else EXACT.multiply(amount, self.multiplier)
+            return quotient(multiply(signed_quantity, self.multiplier), price).copy_negate()
+        amount = multiply(signed_quantity, price)
+        return amount if self.multiplier is ONE else multiply(amount, self.multiplier)
 
 
 def _share(total: Decimal, quantity: Decimal, of: Decimal) -> Decimal:

@@ -11,12 +11,14 @@ from observability.clocks.timestamps import iso_or_none
 from observability.events import Fill, Position, code_of
 from observability.instruments.instrument import Terms
 from observability.metrics.arithmetic.decimals import (
-    EXACT,
     ONE,
     ROUNDED,
     ZERO,
+    add,
     exact_text_or_none,
+    multiply,
     shifted,
+    subtract,
     to_float,
     to_float_or_none,
 )
@@ -144,7 +146,7 @@ class PositionPart(JsonPart):
             self.round_trip = trade.seq
             position.is_unvalued = False
         trade.currency = terms.currency
-        signed, fee = signed_quantity(fill), fill.commission
+        signed, fee = fill.quantity if fill.side == "buy" else fill.quantity.copy_negate(), fill.commission
         if fill.commission_asset and fill.commission_asset != terms.currency:
             signed, fee = self._charge(fill, trade, rates)
         if position.is_inverse or position.multiplier is not ONE:
@@ -198,7 +200,7 @@ class PositionPart(JsonPart):
         position, value = self.position, self.value
         position.split(ratio)
         self.venues.split(ratio)
-        unscaled = ROUNDED.multiply(EXACT.multiply(position.quantity, self.mark), position.multiplier)
+        unscaled = ROUNDED.multiply(multiply(position.quantity, self.mark), position.multiplier)
         self.mark_scale = Ratio(unscaled, value) if unscaled else None
         self._quoted = None if market is None else market.mark_inputs(now_ns)
         self.report = None
@@ -282,13 +284,13 @@ class PositionPart(JsonPart):
         """
         signed, terms, asset = signed_quantity(fill), self.terms, fill.commission_asset
         if asset == terms.base:
-            trade.fee_value = EXACT.multiply(fill.commission, fill.price)
-            return EXACT.subtract(signed, fill.commission), trade.fee_value
+            trade.fee_value = multiply(fill.commission, fill.price)
+            return subtract(signed, fill.commission), trade.fee_value
         if trade.fee_value is None:
             trade.fee_value = rates.value(fill.commission, asset, terms.currency)
         if trade.fee_value is None:
             unvalued = self.position.unvalued_fees
-            unvalued[asset] = EXACT.add(unvalued.get(asset, ZERO), fill.commission)
+            unvalued[asset] = add(unvalued.get(asset, ZERO), fill.commission)
             self.position.is_unvalued = True
             return signed, ZERO
         return signed, trade.fee_value
@@ -299,14 +301,14 @@ class PositionPart(JsonPart):
             value = position.value(self.mark)
             self.exposure = value.copy_negate()
         else:
-            value = EXACT.multiply(position.quantity, self.mark)
+            value = multiply(position.quantity, self.mark)
             if position.multiplier is not ONE:
-                value = EXACT.multiply(value, position.multiplier)
+                value = multiply(value, position.multiplier)
             if self.mark_scale is not None:
                 value = self.mark_scale.of_price(value)
             self.exposure = value
         self.value = value
-        self.unrealized = EXACT.subtract(value, position.open_cost)
+        self.unrealized = subtract(value, position.open_cost)
 
     def _offer_mark(self) -> None:
         """Shows another mark, and all else as before."""
@@ -345,7 +347,7 @@ class PositionPart(JsonPart):
             "unvalued_fees": {asset: to_float(fee) for asset, fee in position.unvalued_fees.items()},
             "engine_quantity": None if report is None else to_float(report.quantity),
             "engine_avg_price": None if report is None else to_float(report.avg_price),
-            "difference": None if report is None else to_float(EXACT.subtract(report.quantity, position.quantity)),
+            "difference": None if report is None else to_float(subtract(report.quantity, position.quantity)),
             "mark_updated": iso_or_none(self.mark_ns),
             "updated": iso_or_none(self.updated_ns),
             "stale": self.is_stale,

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from observability.instruments.instrument import Instrument
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, to_float
+from observability.metrics.arithmetic.decimals import ZERO, add, to_float
 from observability.metrics.arithmetic.ledger import Amounts, AmountsState, Ledger
 from observability.metrics.arithmetic.rates import Rates
 from observability.snapshot.sections import JsonPart
@@ -92,7 +92,7 @@ class SymbolPart(JsonPart):
         for part in parts:
             amounts = own if part.amounts.conversion is own.conversion else ledger.of(part.amounts.currency)
             unrealized = amounts.unrealized
-            amounts.unrealized = part.unrealized if unrealized is ZERO else EXACT.add(unrealized, part.unrealized)
+            amounts.unrealized = part.unrealized if unrealized is ZERO else add(unrealized, part.unrealized)
         # A rate may have changed amounts in other currencies.
         if not self.has_input and not ledger.foreign:
             if own.unrealized != before:

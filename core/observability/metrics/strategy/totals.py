@@ -7,7 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 from observability.clocks.timestamps import iso_or_none
-from observability.metrics.arithmetic.decimals import EXACT, ZERO, exact_sum, nan_if_none, to_float, to_float_or_none
+from observability.metrics.arithmetic.decimals import (
+    ZERO,
+    add,
+    exact_sum,
+    nan_if_none,
+    subtract,
+    to_float,
+    to_float_or_none,
+)
 from observability.metrics.arithmetic.ledger import Amounts, Ledger, sum_or_none
 from observability.metrics.arithmetic.rates import Conversion, Rates
 from observability.metrics.strategy.account import StrategyAccount
@@ -76,7 +84,7 @@ class StrategyTotals:
             converted = conversion.convert(amount)
             if converted is None:
                 return None
-            total = EXACT.add(total, converted)
+            total = add(total, converted)
         return total
 
     def move(self, amounts: Amounts, change: Decimal) -> None:
@@ -84,9 +92,9 @@ class StrategyTotals:
         # hot: once per fill, and per event that moves the mark of an open position (benchmarks/bench_intake.py)
         conversion = amounts.conversion
         if conversion is self.ledger.own.conversion:
-            self._own = EXACT.add(self._own, change)
+            self._own = add(self._own, change)
         else:
-            self._elsewhere[conversion] = EXACT.add(self._elsewhere.get(conversion, ZERO), change)
+            self._elsewhere[conversion] = add(self._elsewhere.get(conversion, ZERO), change)
 
     def observe(self, now_ns: int) -> None:
         """Observes the equity that a fill or booking has made; the first one begins the drawdown."""
@@ -136,7 +144,7 @@ class StrategyTotals:
         if anchors != self._anchors:
             self._anchors, self._sum_of_anchors = anchors, sum_or_none(anchors)
         before = self._sum_of_anchors
-        return None if before is None else EXACT.subtract(self._own, before)
+        return None if before is None else subtract(self._own, before)
 
     def _outcomes_of(self, accounts: Accounts) -> Outcomes:
         """Returns the outcomes of the round trips of all accounts, in the reporting currency; do not modify them."""

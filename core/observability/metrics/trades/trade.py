@@ -87,25 +87,20 @@ class Trade(msgspec.Struct, gc=False):
     @classmethod
     def from_fill(cls, seq: int, fill: Fill, strategy: str) -> Trade:
         """Returns the trade of a fill that belongs to `strategy`, before any collector has added what it computes."""
-        return cls(
-            seq,
-            fill.trade_id,
-            fill.order_id,
-            fill.symbol,
-            fill.side,
-            fill.quantity,
-            fill.price,
-            event_time_ns(fill),
-            strategy,
-            fill.venue,
-            fill.commission,
-            fill.liquidity,
-            fill.latency_ms,
-            position_side=held_side(fill.position_side),
-            reason=fill.reason,
-            commission_asset=fill.commission_asset,
-            ts_init_ns=fill.ts_init,
-        )
+        # hot: once per fill (benchmarks/bench_intake.py)
+        trade = cls(
+            seq, fill.trade_id, fill.order_id, fill.symbol, fill.side, fill.quantity, fill.price, event_time_ns(fill),
+            strategy, fill.venue, fill.commission, fill.liquidity, fill.latency_ms,
+        )  # fmt: skip
+        trade.ts_init_ns = fill.ts_init
+        # Most fills have none of these.
+        if fill.position_side:
+            trade.position_side = held_side(fill.position_side)
+        if fill.reason:
+            trade.reason = fill.reason
+        if fill.commission_asset:
+            trade.commission_asset = fill.commission_asset
+        return trade
 
     def to_fill(self) -> Fill:
         """Returns the fill as it counts."""

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntFlag
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from observability.clocks.slices import Steps, at_once
 from observability.clocks.timestamps import NS_PER_DAY, format_iso_ms
 from observability.events import Fill, event_time_ns
 from observability.logs.line_budget import LineBudget
-from observability.metrics.arithmetic.decimals import ONE, to_float
+from observability.metrics.arithmetic.decimals import EXACT, ONE, to_float
 from observability.metrics.arithmetic.sessions import utc_day_end_ns
 from observability.metrics.trades.correction import Corrected, FillReference, Terms
 from observability.metrics.trades.stats import TradeStats
@@ -42,6 +42,13 @@ MAX_BREAKS_SHOWN = 100
 TRADES_PER_STEP = 50
 
 
+class Rejection(Enum):
+    """Why a fill is not handed out."""
+
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
 class Reader(IntFlag):
     """What each fill is handed to once."""
 
@@ -50,20 +57,20 @@ class Reader(IntFlag):
     JOURNAL = 4
 
 
+# Looking a member of an enumeration up takes as long as two calls, and so does `isinstance` with one.
+DUPLICATE: Final = Rejection.DUPLICATE
+CONFLICT: Final = Rejection.CONFLICT
+ACCOUNTING: Final = Reader.ACCOUNTING
+EXECUTION: Final = Reader.EXECUTION
+JOURNAL: Final = Reader.JOURNAL
 EVERY_READER = Reader.ACCOUNTING | Reader.EXECUTION | Reader.JOURNAL
 _READER_BITS = 3
-
-
-class Rejection(Enum):
-    """Why a fill is not handed out."""
-
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
 
 
 TradeLookup = Callable[[TradeKey], Iterable[Trade]]
 """Finds the trades of a key, whatever their day, that are older than those in memory."""
 
+_normalize = EXACT.normalize
 _MONEY = ("quantity", "price", "commission")
 _ConflictKey = tuple[TradeKey, int, str]
 
@@ -148,7 +155,7 @@ class TradeLog:
         if newest is not None and newest[0] is fill:
             # The readers ask one after the other, about the same object.
             if self._newest_seen & bit:
-                return Rejection.DUPLICATE
+                return DUPLICATE
             self._newest_seen |= bit
             return newest[2]
         self._settle_newest()
@@ -165,15 +172,15 @@ class TradeLog:
                 return self._begin(key, content, bit, fill)
             if seen is None or seen >> _READER_BITS != content:
                 if self._is_corrected_to(first, content):
-                    return Rejection.DUPLICATE
+                    return DUPLICATE
                 self._keep_apart(first, fill)
-                return Rejection.CONFLICT
+                return CONFLICT
         known = self._trade(key)
         if known is not None and _names_another_position(fill, known):
             self._keep_apart(key, fill)
-            return Rejection.CONFLICT
+            return CONFLICT
         if seen & bit:
-            return Rejection.DUPLICATE
+            return DUPLICATE
         if known is None:
             # Newer trades have replaced this one; the reader still has to account for the fill.
             known = Trade.from_fill(0, fill, self.strategy_of(fill))
@@ -353,10 +360,12 @@ class TradeLog:
 
     def _begin(self, key: TradeKey, content: int, bits: int, fill: Fill) -> Trade:
         # Before the key is known, because the lookup of the strategy may refuse the fill.
+        # hot: once per fill (benchmarks/bench_intake.py)
         strategy = fill.strategy or self.strategy_of(fill)
         self._see(key, content, bits)
         trade = Trade.from_fill(self._sequence.draw(), fill, strategy)
-        trade.day, trade.leg = key[5], key[6]
+        if key[5] or key[6] != 1:
+            trade.day, trade.leg = key[5], key[6]
         self._append(trade)
         self._newest, self._newest_seen = (fill, key, trade), content << _READER_BITS | bits
         if self._awaited and fill.trade_id in self._awaited:
@@ -510,9 +519,16 @@ def _differences(trade: Trade, other: Trade) -> list[str]:
 
 def _content(record: Fill | Terms) -> int:
     """Returns the hash of what must be the same in two deliveries of one fill, besides its key and strategy."""
-    if record.commission_asset:
-        return hash((record.quantity, record.price, record.commission, record.commission_asset))
-    return hash((record.quantity, record.price, record.commission))
+    # Half the time of hashing the numbers themselves. Zero has a sign, which does not matter.
+    quantity, price, commission = record.quantity, record.price, record.commission
+    return hash(
+        (
+            str(_normalize(quantity)) if quantity else "0",
+            str(_normalize(price)) if price else "0",
+            str(_normalize(commission)) if commission else "0",
+            record.commission_asset,
+        )
+    )
 
 
 def _names_another_position(fill: Fill, trade: Trade) -> bool:

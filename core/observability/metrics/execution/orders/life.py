@@ -18,11 +18,11 @@ MINUS_ONE: Final = Decimal(-1)
 
 def life_json(life: OrderLife) -> dict[str, Any]:
     """Returns the document; a figure that is not known is None."""
-    order = life.order
+    order, markouts = life.order, life.order.markouts or {}
     return {
         **order_json(order),
-        "effective_spread": _markout(order.markouts.get("effective"), TWO),
-        "markouts": {horizon: _markout(order.markouts.get(horizon), MINUS_ONE) for horizon in HORIZONS_NS},
+        "effective_spread": _markout(markouts.get("effective"), TWO),
+        "markouts": {horizon: _markout(markouts.get(horizon), MINUS_ONE) for horizon in HORIZONS_NS},
         "chain": life.chain,
         "reports": [report.life_json() | {"seq": report.seq} for report in life.reports],
         "fills": [trade.to_json() for trade in life.trades],

@@ -121,7 +121,7 @@ def order_json(order: OrderState) -> dict[str, Any]:
         "average_price": to_float_or_none(average_price(order)),
         "commission": to_float_or_none(commission(order)),
         "currency": order.currency or None,
-        "unvalued_fees": {asset: to_float(fee) for asset, fee in order.fees_apart.items()},
+        "unvalued_fees": {asset: to_float(fee) for asset, fee in (order.fees_apart or {}).items()},
         "arrival_price": to_float_or_none(order.arrival_price),
         "slippage_bps": slippage_bps(order),
         "latency_ms": latency_ms(order),
