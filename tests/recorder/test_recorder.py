@@ -140,6 +140,17 @@ def test_two_cursors_that_go_the_same_way_decode_each_frame_once(
     assert len(decoded) == len(frames)
 
 
+def test_a_cursor_that_another_has_left_behind_goes_on_from_its_own_place(tmp_path: Path) -> None:
+    frames = Market().ticks(20)
+    record(tmp_path, frames)
+    recording = opened(tmp_path)
+    first, second = Cursor(recording), Cursor(recording)
+    start = recording.first_place()
+    assert start is not None
+    for cursor, at in ((first, 5), (second, 5), (first, 9), (second, 7)):
+        assert described(cursor.go(start._replace(record=at))) == described(frames[at])
+
+
 def test_frames_decoded_long_ago_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording_module, "MAX_DECODED", 10)
     record(tmp_path, Market().ticks(30))

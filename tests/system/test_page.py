@@ -93,6 +93,17 @@ def test_the_overview_shows_the_equity_of_the_past_hour_after_a_reload(page: Pag
     assert page.errors == []
 
 
+def test_the_charts_of_a_strategy_fill_their_panel(page: Page, demo_server: Server) -> None:
+    open_view(page, demo_server, PAGES[1])
+    page.wait_for("document.querySelectorAll('.chart canvas').length === 2")
+    # Beside the ratios, which are higher than the charts at their least.
+    below = """(panel => panel.getBoundingClientRect().bottom - panel.lastChild.getBoundingClientRect().bottom)(
+        document.querySelector('.chart').closest('.panel'))"""
+    page.wait_for(f"{below} < 20")
+    plots, place = "[...document.querySelectorAll('.chart .u-wrap')]", "getBoundingClientRect().height"
+    assert page.evaluate(f"{plots}.every(each => each.{place} >= each.closest('.chart').clientHeight - 1)")
+
+
 def test_the_page_reconnects_to_a_server_that_comes_back(page: Page, start_server: StartServer) -> None:
     server = start_server("--demo", "--port", str(free_port()))
     page.open(server.url("/"))
