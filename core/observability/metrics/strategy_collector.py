@@ -200,6 +200,7 @@ class StrategyCollector(BusCollector):
         self._capital = Capital(self.settings.starting_capital, self.settings.max_strategies)
         self._totals.drawdown.set_capital(self.capital)
         self._has_input = True
+        self._is_restoring = False
         self._is_resumed = False
         """Whether the section was restored and has not ticked since: days that end now lie between two runs."""
         self._series: StandingSeries | None = None
@@ -306,7 +307,13 @@ class StrategyCollector(BusCollector):
 
     def load(self, data: bytes) -> None:
         """Restores the section. A session that began under other settings lasts until its own end."""
-        state = unpack(data, StrategyState)
+        self._is_restoring = True
+        try:
+            self._load(unpack(data, StrategyState))
+        finally:
+            self._is_restoring = False
+
+    def _load(self, state: StrategyState) -> None:
         self.rates.load(state.rates)
         for instrument in state.instruments:
             self.instruments.put(renamed(instrument))
@@ -1086,19 +1093,25 @@ class StrategyCollector(BusCollector):
         self._close_holding(symbol, holding)
         tracked = self._tracked(symbol)
         pair = self._rate_markets.pair_of(symbol)
-        if is_wanted and tracked is not None and pair is not None and pair not in self.rates.known:
+        if not is_wanted or tracked is None or pair is None:
+            return
+        known = self.rates.known.get(pair)
+        # A restored rate is the one that stood.
+        if known is None or not self._is_restoring:
             now_ns = self.last_input_ns or self.clock.time_ns()
             mark = mark_of(tracked.mark_inputs(now_ns))
             if mark is not None:
-                self._take_rate(symbol, mark, tracked.source_arrived_ns(mark[1]), now_ns)
+                arrived_ns = tracked.source_arrived_ns(mark[1])
+                if known is None or known.updated_ns < arrived_ns:
+                    self._take_rate(symbol, mark, arrived_ns, now_ns)
 
     def _take_rate(self, symbol: str, mark: Mark, arrived_ns: int, now_ns: int) -> None:
         pair, (price, _) = self._rate_markets.pair_of(symbol), mark
         if pair is None or price <= 0:
             return
         known = self.rates.known.get(self.rates.pair_of(pair))
-        # An older price takes the place of a quote that is stale, or of what was restored, but of no event.
-        if known is None or known.source != "event" or known.updated_ns <= arrived_ns:
+        # A price of before takes the place of a quote that is stale, or of what was restored, but of no event.
+        if known is None or known.source != "event" or known.updated_ns < arrived_ns or arrived_ns == now_ns:
             self._revalue(self.rates.put(pair, price, arrived_ns, "market", symbol), now_ns)
 
     def _revalue(self, changed: Sequence[Conversion], now_ns: int) -> None:
