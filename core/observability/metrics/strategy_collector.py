@@ -557,8 +557,9 @@ class StrategyCollector(BusCollector):
 
     def end_split(self, symbol: str, ratio: Ratio, now_ns: int) -> None:
         self._reconciliation.forget(symbol)
-        self.path.scale(now_ns, symbol, ratio)
         holding, tracked = self._holdings.get(symbol), self._tracked(symbol)
+        mark = None if tracked is None else mark_of(tracked.mark_inputs(now_ns))
+        self.path.scale(now_ns, symbol, ratio, None if mark is None else mark[0])
         if holding is not None and tracked is not None:
             holding.split(tracked, now_ns)
 

@@ -250,6 +250,37 @@ def test_days_returns_and_drawdown_are_those_of_a_run_without_the_fault(
     asyncio.run(script())
 
 
+@pytest.mark.parametrize("numerator", [2, 3])
+def test_what_is_opened_after_a_split_is_walked_at_the_mark_that_it_had(numerator: int) -> None:
+    """A chunk of the path begins between the split and the next price; a third of a price is rounded."""
+
+    async def script() -> None:
+        held, wrong = fill(1, strategy="held"), fill(2, strategy="new", price=D(46))
+        sent = [quote(0, 360), held, Split("AAPL", D(numerator), split_id="1", ts=NOON + S, ts_init=NOON + S), wrong]
+        correction = correct(wrong, price=D(45))
+        right = run_of(right_of(sent, [correction]), await started())
+        with small_chunks(3):
+            run = run_of([*sent, correction], await started())
+        assert run.collectors.strategy.path.chunks
+        assert figures(run) == figures(right)
+
+    asyncio.run(script())
+
+
+@pytest.mark.parametrize("is_in_market", [True, False])
+@pytest.mark.parametrize("later", [fill(8, price=D(50)), Dividend("AAPL", D("0.5"))])
+def test_a_split_while_flat_by_a_fault_is_no_drawdown(later: Fill | Dividend, is_in_market: bool) -> None:
+    async def script() -> None:
+        wrong = fill(2, side="sell")
+        sent = numbered([fill(4), wrong, Split("AAPL", D(2), split_id="1"), later])
+        before = [quote(-1, 360)] * is_in_market
+        right = run_of([*before, *right_of(sent, [bust(wrong)])], await started())
+        run = run_of([*before, *sent, bust(wrong)], await started())
+        assert path_figures(run) == path_figures(right)
+
+    asyncio.run(script())
+
+
 @pytest.mark.parametrize("symbol", ["AAPL", "SAP"])
 def test_a_bust_after_a_correction_takes_a_dividend_out_of_the_drawdown_once(symbol: str) -> None:
     async def script() -> None:

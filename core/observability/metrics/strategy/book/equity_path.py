@@ -240,12 +240,13 @@ class EquityPath:
         if len(entries) >= CHUNK_ENTRIES:
             self.is_due = True
 
-    def scale(self, ns: int, symbol: str, ratio: Ratio) -> None:
-        """Records that a symbol is split, after its positions."""
-        mark = self.marks.get(symbol)
-        if mark is not None:
-            self.marks[symbol] = mark = ratio.of_price(mark)
-            self.add(Scaled(ns, symbol, mark))
+    def scale(self, ns: int, symbol: str, ratio: Ratio, mark: Decimal | None) -> None:
+        """Records that a symbol is split, after its positions. `mark` is that of the market, which has scaled its own
+        prices and rounded them; None without one."""
+        before = self.marks.get(symbol)
+        if before is not None:
+            self.marks[symbol] = scaled = ratio.of_price(before) if mark is None else mark
+            self.add(Scaled(ns, symbol, scaled))
 
     def rate(self, ns: int, conversion: Conversion) -> None:
         self.add(Rated(ns, conversion.currency, conversion.numerator, conversion.denominator))

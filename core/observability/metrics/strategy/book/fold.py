@@ -163,9 +163,9 @@ class Refold:
             for fold in (self.before, self.after):
                 fold.book(booking)
             if booking.seq > self.correction.seq:
-                self._step(booking.seq, booking.event.ts_init)
+                self._step(booking.seq, booking.event.ts_init, is_split=isinstance(booking.event, Split))
 
-    def _step(self, seq: int, ns: int, *, is_gone: bool = False) -> None:
+    def _step(self, seq: int, ns: int, *, is_gone: bool = False, is_split: bool = False) -> None:
         """Adds what a fill or booking has come to."""
         before, after = self.before.account.cash, self.after.account.cash
         last, lead = self._lead, {}
@@ -191,6 +191,7 @@ class Refold:
                 quantity_before=old.position.quantity,
                 value_before=old.value,
                 is_gone=is_gone,
+                is_split=is_split,
             )
         )
 

@@ -25,7 +25,10 @@ def path_state(
     walked = []
     for account in accounts:
         parts = [part for part in account.positions.values() if part.position.quantity]
-        marked.update({part.symbol: part.mark for part in parts if part.mark_source != "fill"})
+        # A mark from before a split is that of old shares: it is with its position, and no price of the symbol.
+        marked.update(
+            {part.symbol: part.mark for part in parts if part.mark_source != "fill" and part.mark_scale is None}
+        )
         walked.append(WalkedState(account.name, account.cash, account.drawdown, [_held(part) for part in parts]))
     factors = {name: each.fraction for name, each in rates.conversions.items()}
     return PathState(seq, walked, drawdown, marked, factors, dict(capitals))

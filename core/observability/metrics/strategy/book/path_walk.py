@@ -69,6 +69,7 @@ class Step(msgspec.Struct):
     value_before: Decimal = ZERO
     is_gone: bool = False
     """Whether it is a fill that is busted."""
+    is_split: bool = False
 
 
 class Amendment:
@@ -409,14 +410,21 @@ class PathRun:
     def _end_step(self) -> None:
         """Adds what a booking changes that has not changed the position with the fault."""
         step, self._due = self._due, None
-        if step is not None:
-            amendment = self._amendment
-            self._add(
-                Booked(
-                    step.ns, step.seq, amendment.account, amendment.place, amendment.symbol, amendment.terms,
-                    step.quantity, step.price, step.change,
-                )
-            )  # fmt: skip
+        if step is None:
+            return
+        amendment = self._amendment
+        if step.is_split:
+            self._add(Divided(step.ns, step.seq, amendment.account, amendment.place, step.quantity))
+            return
+        account = self.walk.accounts.get(amendment.account)
+        # Only a fill marks a position that is open already.
+        price = None if account is not None and amendment.place in account.held else step.price
+        self._add(
+            Booked(
+                step.ns, step.seq, amendment.account, amendment.place, amendment.symbol, amendment.terms,
+                step.quantity, price, step.change,
+            )
+        )  # fmt: skip
 
     def _add(self, entry: Entry) -> None:
         self.walk.apply(entry)
