@@ -14,6 +14,7 @@ from http_application import get
 from observability.access.addresses import TrustedProxies
 from observability.access.authorization import AccessPolicy, HostCheck
 from observability.access.rates import RequestRate
+from observability.connections.turn import TURN_NS
 from observability.http11.documents import ReadyDocument
 from observability.http11.messages import Request, Response
 from observability.routing.application import Application
@@ -21,6 +22,18 @@ from observability.routing.ready_answers import MAX_ANSWERS, SMALL_BYTES, ReadyA
 from observability.routing.router import Router
 
 ServeApplication = Callable[[Application], Any]
+
+
+class SteppingClock(FakeClock):
+    """Moves by a microsecond, or another step, whenever it is looked at."""
+
+    looks = 0
+    step_ns = 1000
+
+    def mono_ns(self) -> int:
+        self.looks += 1
+        self.now_ns += self.step_ns
+        return self.now_ns
 
 
 class Counted:
@@ -59,6 +72,10 @@ class Counted:
 def ask(sock: socket.socket, request: bytes) -> bytes:
     """Sends a request and returns its answer."""
     sock.sendall(request)
+    return read_answer(sock)
+
+
+def read_answer(sock: socket.socket) -> bytes:
     answer = b""
     while b"\r\n\r\n" not in answer:
         received = sock.recv(65536)
@@ -127,6 +144,27 @@ def test_a_limit_of_requests_holds_for_the_same_request_too(serve: ServeApplicat
     statuses = [answer[9:12] for answer in ask_often(serve, counted, get(b"/document"))]
     assert statuses == [b"200", b"200", b"429", b"429"]
     assert len(counted.calls) == 1
+
+
+def test_a_request_that_has_to_wait_for_its_turn_takes_one_token(serve: ServeApplication) -> None:
+    clock = SteppingClock()
+    # Six tokens.
+    counted = Counted(clock, request_rate=RequestRate(3))
+    server = serve(counted.application)
+    request = get(b"/document")
+
+    def send_both(*socks: socket.socket) -> None:
+        """Lets the loop read both in one turn, which is over after the first."""
+        clock.step_ns = TURN_NS
+        for sock in socks:
+            sock.sendall(request)
+
+    with server.connect() as first, server.connect() as second:
+        found = [ask(sock, request) for sock in (first, second)]
+        server.call(lambda: send_both(first, second))
+        found += [read_answer(sock) for sock in (first, second)]
+        found += [ask(first, request) for _ in range(3)]
+    assert [answer[9:12] for answer in found] == [b"200"] * 6 + [b"429"]
 
 
 def test_a_limit_behind_a_proxy_counts_each_of_its_clients(serve: ServeApplication, clock: FakeClock) -> None:
@@ -204,17 +242,6 @@ def test_a_ready_answer_begins_the_wait_for_the_next_request_anew(serve: ServeAp
         clock.advance(idle_seconds * 0.6)
         server.sweep()
         assert ask(sock, get(b"/lasting")).startswith(b"HTTP/1.1 200")
-
-
-class SteppingClock(FakeClock):
-    """Moves by a microsecond whenever it is looked at."""
-
-    looks = 0
-
-    def mono_ns(self) -> int:
-        self.looks += 1
-        self.now_ns += 1000
-        return self.now_ns
 
 
 @pytest.mark.parametrize(("size", "looks_again"), [(SMALL_BYTES // 2, False), (SMALL_BYTES + 1, True)])

@@ -185,20 +185,18 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         # hot: once per request (observability bench --only rest)
-        if self._state is _IDLE and (ready := self._get_ready(data)) is not None:
+        turn = self._turn
+        if self._state is _IDLE and not turn.is_over and (ready := self._get_ready(data)) is not None:
             # The same request, to the byte, as one that was answered since the last frame. The counters, and the
             # deadline of this connection, learn of it later: on the next frame, and on the next sweep.
-            turn = self._turn
             if turn.untimed and ready.is_small and ready.sent:
                 turn.untimed -= 1
                 self._transport.write(ready.data)
                 ready.sent += 1
                 self._has_just_served = True
-                return
-            if not turn.is_over:
+            else:
                 self._send_timed(ready)
-                return
-        if self._state is _LINGER:
+        elif self._state is _LINGER:
             self._linger_bytes += len(data)
             if self._linger_bytes > LINGER_BYTES:
                 self.abort()
