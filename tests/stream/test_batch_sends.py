@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from fcntl import F_SETPIPE_SZ, fcntl
 from typing import Any, cast
 
 import pytest
@@ -124,6 +125,25 @@ def test_a_ping_goes_with_the_frame_however_that_and_its_members_have_grown(batc
     assert scene.sends.send(62, 63) == []
     assert scene.members[62].pair.read(20) == PING + b"\x81\x06before\xc1\x08deflated"
     scene.close()
+
+
+def test_a_frame_that_lacks_as_many_bytes_as_its_ping_has_is_cut_short() -> None:
+    try:
+        context = WriteContext()
+    except OSError as error:
+        pytest.skip(f"the kernel gives no AIO: {error}")
+    # A socket cannot be made to take a number of bytes exactly.
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    size = fcntl(writer, F_SETPIPE_SZ, 4096)
+    block = context.make_block(PING)
+    block.append(context.register(writer))
+    block.set_frame(b"", bytes(size - 2) + b"ab")
+    block.set_prefaced([0])
+    assert context.submit(block, 0, 1) == [(0, size)]
+    assert block.unsent(0, size) == b"ab"
+    for fd in (reader, writer):
+        os.close(fd)
+    context.close()
 
 
 def test_the_transport_gets_the_rest_of_a_ping_and_its_frame(scene: Scene) -> None:

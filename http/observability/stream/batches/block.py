@@ -116,6 +116,11 @@ class Block(ABC):
             self._point(index, 0)
         self._point_to_preface()
 
+    @property
+    def has_prefaced(self) -> bool:
+        """Whether any socket is sent the preface."""
+        return bool(self._prefaced)
+
     def length_of(self, index: int) -> int:
         """Returns how many bytes the socket at `index` is sent."""
         return self.length + (len(self._preface) if index in self._prefaced else 0)
