@@ -24,6 +24,7 @@ from observability.snapshot.frames import HEADROOM, Frame
 from observability.stream.batches.block import MAX_BATCH, Batches
 from observability.stream.event_stream import encode_event
 from observability.stream.views import View
+from observability.websocket.connection import WebSocketConnection
 from observability.websocket.deflate import DeflateMemory
 
 # The loop runs between chunks, so that a REST answer waits for one chunk, which takes little more than a millisecond,
@@ -34,7 +35,6 @@ CALM_CHUNK_CLIENTS: Final = 500
 
 _FINAL_TEXT: Final = 0x81
 _RSV1: Final = 0x40
-_PING: Final = b"\x89\x00"
 
 
 class CohortKey(NamedTuple):
@@ -153,7 +153,7 @@ class BatchSends:
         self.takes_pings = takes_pings
         self._batches = batches
         self._make_header = make_header
-        self._block = batches.make_block(_PING if takes_pings else b"")
+        self._block = batches.make_block(WebSocketConnection.ping if takes_pings else b"")
         self._members: list[Member] = []
 
     def append(self, member: Member) -> bool:
