@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from observability.clocks import timestamps
 from observability.clocks.timestamps import MAX_NS, NS_PER_MS, NS_PER_S, IsoFormatter, format_iso_ms, parse_iso_ns
 from observability.errors import EventError
 
@@ -32,6 +33,21 @@ def test_a_formatted_time_equals_that_of_the_standard_library(ns: int) -> None:
 def test_the_cache_of_a_formatter_never_affects_its_result(times: list[int]) -> None:
     remembering = IsoFormatter()
     assert [remembering(ns) for ns in times] == [IsoFormatter()(ns) for ns in times]
+
+
+def test_a_time_that_another_thread_formats_meanwhile_affects_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = NOON_NS, NOON_NS + 86_400 * NS_PER_S
+    formatter = IsoFormatter()
+    expected = [formatter(ns) for ns in times]
+
+    def interrupted(seconds: int) -> timedelta:
+        monkeypatch.undo()
+        # What another thread does while this one is here.
+        formatter(times[1])
+        return timedelta(seconds=seconds)
+
+    monkeypatch.setattr(timestamps, "timedelta", interrupted)
+    assert [formatter(ns) for ns in times] == expected
 
 
 @given(TIMES_NS, st.integers(-23 * 60, 23 * 60))

@@ -60,20 +60,22 @@ _MILLISECONDS = tuple(f".{ms:03d}Z" for ms in range(1000))
 class IsoFormatter:
     """Formats nanoseconds as `2025-10-21T22:00:00.123Z`; caches the last second, which most calls share."""
 
-    __slots__ = ("_prefix", "_second_ns")
+    __slots__ = ("_last",)
 
     def __init__(self) -> None:
-        self._second_ns = -NS_PER_S
-        self._prefix = ""
+        # The start of the second and its text: one object, because a thread that reads the store formats times, too.
+        self._last = (-NS_PER_S, "")
 
     def __call__(self, ns: int) -> str:
         # hot: some times per part that changes, per tick (benchmarks/bench_tick.py)
-        rest = ns - self._second_ns
+        second_ns, prefix = self._last
+        rest = ns - second_ns
         if not 0 <= rest < NS_PER_S:
             rest = ns % NS_PER_S
-            self._second_ns = ns - rest
-            self._prefix = (EPOCH + timedelta(seconds=self._second_ns // NS_PER_S)).strftime("%Y-%m-%dT%H:%M:%S")
-        return self._prefix + _MILLISECONDS[rest // NS_PER_MS]
+            second_ns = ns - rest
+            prefix = (EPOCH + timedelta(seconds=second_ns // NS_PER_S)).strftime("%Y-%m-%dT%H:%M:%S")
+            self._last = second_ns, prefix
+        return prefix + _MILLISECONDS[rest // NS_PER_MS]
 
 
 format_iso_ms = IsoFormatter()
