@@ -199,8 +199,8 @@ class ExecutionCollector(BusCollector):
         if not event.order_id:
             self._orders.fill_without_order(event, trade)
             return
-        order, tally = self._orders.fill(event, trade, market)
-        self._markouts.add(order, event, trade, None if market is None else trade.mid, tally)
+        order = self._orders.fill(event, trade, market)
+        self._markouts.add(order, event, trade, None if market is None else trade.mid)
         if market is not None and trade.mid is not None:
             market.schedule()
 

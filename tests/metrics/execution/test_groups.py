@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability.events import Event
+from observability.metrics.execution import groups
 from observability.metrics.execution.quality import SEVERAL_SYMBOLS
 from observability.metrics.execution_collector import ExecutionSettings
 from trading_desk import DAY, NOON, S, TradingDesk, fill, order, quote
@@ -66,6 +67,21 @@ def test_an_order_moves_to_the_strategy_that_is_named_first(is_report: bool) -> 
     fills = {name: (group["fills"], group["effective_spread"]["n"]) for name, group in by_strategy.items()}
     assert fills == {"default": (1, 1), "alpha": (2 - is_report, 2 - is_report)}
     assert by_strategy["alpha"]["fill_rate"] == {"value": (6 if is_report else 7) / 10, "n": 1, "reason": None}
+
+
+@pytest.mark.parametrize("is_quoted", [False, True])
+def test_no_count_of_a_fill_is_lost_while_the_cache_of_names_is_full(
+    is_quoted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MAX_CACHED_NAMES", 1)
+    desk = TradingDesk()
+    if is_quoted:
+        desk.publish(quote(99.0, 101.0))
+    sent = (order(status, strategy="alpha") for status in ("pending_new", "new"))
+    # The latency of the order is of another strategy than the fill.
+    desk.publish(*sent, fill("t1", 2, "100", at_ms=1, strategy="beta"))
+    spread = desk.quality()["by_strategy"]["beta"]["effective_spread"]
+    assert (spread["n"], spread["left_out"]) == ((1, {}) if is_quoted else (0, {"no_mid": 1}))
 
 
 def test_a_fill_counts_for_its_own_strategy_and_its_order_for_the_orders() -> None:

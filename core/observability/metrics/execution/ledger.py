@@ -187,9 +187,8 @@ class OrderLedger:
             self._close_replaced(order)
         return None if is_repeated else order
 
-    def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> tuple[OrderState, Tally]:
-        """Applies one fill, which must not be a duplicate, to its order; returns the order, and the tally of the
-        fill."""
+    def fill(self, event: Fill, trade: Trade, market: OrderMarket | None) -> OrderState:
+        """Applies one fill, which must not be a duplicate, to its order; returns the order."""
         # hot: once per fill (benchmarks/bench_intake.py)
         key = (event.symbol, event.order_id)
         order = self._find(key, event, market)
@@ -217,7 +216,7 @@ class OrderLedger:
         self._put(key, order)
         if order.replaces or order.successor:
             self._close_replaced(order)
-        return order, tally
+        return order
 
     def correct(self, trade: Trade, before: Terms | None, trades: Sequence[Trade]) -> bool:
         """Counts an order anew after one of its fills was corrected. The trade has its new terms already; `before` are

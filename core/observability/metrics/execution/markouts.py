@@ -119,14 +119,14 @@ class Markouts:
         self._observed: dict[OrderKey, dict[str, tuple[Decimal, Decimal]]] = {}
         """Cost and notional of each order at each horizon in this session, as money of the reporting currency."""
 
-    def add(self, order: OrderState, event: Fill, trade: Trade, mid: Decimal | None, tally: Tally) -> None:
-        """Counts the effective spread of a fill against the mid at the fill, and starts its markouts. `tally` is that
-        of the fill."""
+    def add(self, order: OrderState, event: Fill, trade: Trade, mid: Decimal | None) -> None:
+        """Counts the effective spread of a fill against the mid at the fill, and starts its markouts."""
         # hot: once per fill (benchmarks/bench_intake.py)
+        symbol, venue, strategy = order.symbol, order.venue, trade.strategy
+        tally = self._tally_of(strategy, symbol, venue)
         if mid is None or mid <= 0:
             tally.counts["fill:no_mid" if mid is None else "fill:mid_not_positive"] += 1
             return
-        symbol, venue, strategy = order.symbol, order.venue, trade.strategy
         side, quantity, price, taken_ns = event.side, event.quantity, event.price, event.ts_init
         due_ns = taken_ns + _DELAYS_NS[0]
         fill = PendingFill(
