@@ -144,6 +144,17 @@ def test_a_mark_that_is_the_own_fill_is_stale_although_the_market_is_quoted() ->
     assert (position["mark"], position["mark_source"], position["stale"]) == (100.0, "fill", True)
 
 
+def test_a_section_says_that_it_has_changed_when_a_position_becomes_stale() -> None:
+    desk = Desk()
+    desk.quote(99.0, 101.0)
+    desk.fill(1, 100)
+    for now_ns, is_stale in ((NOON, False), (NOON + 6 * S, True)):
+        desk.strategy.is_touched = False
+        desk.market.refresh(now_ns)
+        desk.tick(now_ns)
+        assert (desk.positions()[0]["stale"], desk.strategy.is_touched) == (is_stale, True)
+
+
 @pytest.mark.parametrize("last_seconds", [-10, -1])
 def test_a_day_ends_at_the_mark_that_was_current_then(last_seconds: int) -> None:
     desk = Desk()

@@ -1034,10 +1034,13 @@ class StrategyCollector(BusCollector):
                 ):
                     # It shows what it is at the prices of now.
                     continue
+                shown = part.version
                 if part.refresh(tracked, now_ns):
                     is_moved = True
                     self._moved.add(part.symbol)
                     self._record_mark(part, now_ns)
+                # Becoming stale moves no value.
+                self.is_touched |= part.version != shown
                 self._open.setdefault(part.key, part)
                 if tracked is not None and part.symbol in self._holdings:
                     # A restart may have brought the prices, or a publisher inside this process no times.
