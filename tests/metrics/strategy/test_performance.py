@@ -122,6 +122,14 @@ def test_the_document_shows_the_session() -> None:
     assert desk.strategy.performance()["session"]["ends"] == "2012-06-21T21:00:00.000Z"
 
 
+def test_a_session_ends_at_a_tick_while_there_is_no_account() -> None:
+    desk = Desk()
+    desk.bus.publish(Equity(D(1000), ts=NOON, ts_init=NOON))
+    for now_ns, ends in ((NOON, "2012-06-22"), (MIDNIGHT - 1, "2012-06-22"), (MIDNIGHT, "2012-06-23")):
+        desk.tick(now_ns)
+        assert desk.strategy.performance()["session"]["ends"] == f"{ends}T00:00:00.000Z"
+
+
 def test_figures_are_derived_again_only_after_a_change() -> None:
     desk = Desk(starting_capital=D(1000))
     desk.fill(2, 100)
