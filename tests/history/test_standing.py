@@ -125,6 +125,17 @@ def test_rows_written_in_portions_are_those_of_a_row_per_tick(portion: int) -> N
     assert standing.minutes.kept == per_tick.minutes.kept
 
 
+@pytest.mark.parametrize("first", [0, 8, 9, 599])
+def test_the_first_rows_are_written_together_wherever_their_second_ends(first: int) -> None:
+    standing, per_tick = Standing(), PerTick()
+    for number in range(25):
+        for writer in (standing, per_tick):
+            writer.tick((first + number) * TICK_NS, **({"a": (1.5, nan)} if not number else {}))
+    standing.history.series()
+    assert bytes(standing.history.memory) == bytes(per_tick.history.memory)
+    assert standing.minutes.kept == per_tick.minutes.kept
+
+
 def test_a_reader_finds_the_rows_up_to_the_newest_tick() -> None:
     standing = Standing()
     standing.tick(1, a=(1.0, 2.0))
