@@ -17,11 +17,12 @@ from observability.clocks.timestamps import NS_PER_HOUR
 from observability.cluster.batches import BatchAnswerer
 from observability.cluster.desk import Desk
 from observability.cluster.follower import StreamFollower
+from observability.cluster.frame_message import FrameMessage, pack_frame
 from observability.cluster.frame_publisher import FramePublisher
 from observability.cluster.frame_receiver import FrameReceiver
 from observability.cluster.link import Link
 from observability.cluster.questions import QuestionAnswerer, Questions
-from observability.cluster.server_check import check_server
+from observability.cluster.server_check import check_edge_access, check_hub_access, check_server
 from observability.cluster.streams import make_frame_stream
 from observability.errors import HubUnavailable, SourceError
 from observability.ingest.answers import IngestAnswer
@@ -266,7 +267,9 @@ def test_an_edge_shows_no_frame_again_that_servers_send_again_nor_one_of_an_olde
     run(main())
 
 
-def test_a_message_that_is_no_frame_is_counted_and_the_next_one_shown(broker: NatsServer) -> None:
+def test_messages_that_are_no_frames_are_counted_and_said_once_until_one_is_shown(
+    broker: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         desk = desk_at(broker.port, "bad")
         hub, edge = Hub(desk, "a1"), Edge(desk)
@@ -276,7 +279,12 @@ def test_a_message_that_is_no_frame_is_counted_and_the_next_one_shown(broker: Na
         await until(lambda: hub.published == 1)
         async with broker.client() as client:
             await client.jetstream().publish(desk.frame_subject, b"nonsense")
-        await until(lambda: edge.counters.total("cluster_frames_refused_total") == 1)
+            for seq in (2, 3):
+                damaged = FrameMessage("a1", seq, seq, seq, 0, 10**7, (b"{}", b"", b"", b""), {}, ())
+                # Without its hash.
+                await client.jetstream().publish(desk.frame_subject, pack_frame(damaged)[1])
+        await until(lambda: edge.counters.total("cluster_frames_refused_total") == 3)
+        assert caplog.text.count("a frame is not shown") == 1
         await hub.close()
         hub = Hub(desk, "a1")
         await hub.open()
@@ -571,6 +579,11 @@ class _Server:
     def __init__(self, **server: Any) -> None:
         self.server = server
         self.max_payload = 1024 * 1024
+        self.denied: set[str] = set()
+
+    async def publish(self, *_: Any, **__: Any) -> None: ...
+
+    async def settle(self) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -583,12 +596,17 @@ class _Server:
 )
 def test_a_server_that_cannot_serve_a_desk_is_refused_with_what_to_do(server: dict[str, Any], fault: str) -> None:
     with pytest.raises(SourceError, match=fault):
-        check_server(_Server(**server), desk_at(1, "d"))  # type: ignore[arg-type]
+        check_server(_Server(**server))  # type: ignore[arg-type]
 
 
-def test_a_cluster_of_servers_with_one_copy_of_each_stream_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    server = _Server(version="2.15.1", jetstream=True, cluster="c")
-    check_server(server, desk_at(1, "d"))  # type: ignore[arg-type]
+def test_a_hub_alone_says_that_a_cluster_of_servers_has_one_copy_of_each_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, desk = _Server(version="2.15.1", jetstream=True, cluster="c"), desk_at(1, "d")
+    check_server(server)  # type: ignore[arg-type]
+    run(check_edge_access(server, desk))  # type: ignore[arg-type]
+    assert "CLUSTER_REPLICAS" not in caplog.text
+    run(check_hub_access(server, desk))  # type: ignore[arg-type]
     assert "CLUSTER_REPLICAS is 1" in caplog.text
 
 

@@ -63,7 +63,7 @@ class FrameReceiver:
         self._writer = PartsWriter(mapping, counters)
         self._documents: dict[str, bytes | None] = {}
         """The newest version of each document that has come."""
-        self._refusal: str | None = None
+        self._is_refusing = False
         self._received = counters.counter("cluster_frames_received_total", "Frames of the hub that this edge got")
         self._refused = counters.counter(
             "cluster_frames_refused_total", "Frames that were damaged on their way, and were not shown"
@@ -88,6 +88,7 @@ class FrameReceiver:
         except (SourceError, ValueError) as error:
             self._refuse(str(error))
             return
+        self._is_refusing = False
         is_shown = self._is_shown(epoch, frame.seq, place)
         if epoch != self._epoch and not is_shown:
             if self._epoch is not None:
@@ -138,9 +139,10 @@ class FrameReceiver:
 
     def _refuse(self, why: str) -> None:
         self._refused.add()
-        if why != self._refusal:
-            self._refusal = why
-            logger.error("a frame is not shown: %s", why)
+        # Each frame that is damaged may have another number in what it says.
+        if not self._is_refusing:
+            logger.error("a frame is not shown: %s; the one before it stays until a good one comes", why)
+        self._is_refusing = True
 
 
 def _newest_in(mapping: SharedMapping) -> tuple[int, int] | None:

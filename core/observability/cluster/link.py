@@ -84,7 +84,7 @@ class Link:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await connection.open()
-                check_server(connection, self.desk)
+                check_server(connection)
                 for opener in self._openers:
                     await opener(connection)
         except BaseException as error:

@@ -30,7 +30,7 @@ _NEVER_STORED: Final = {"Nats-Expected-Last-Sequence": str(1 << 62)}
 _NUMBERS: Final = re.compile(r"([0-9]+)\.([0-9]+)")
 
 
-def check_server(connection: NatsConnection, desk: Desk) -> None:
+def check_server(connection: NatsConnection) -> None:
     """Raises SourceError for servers that cannot do what a desk needs, and logs what its operator should know."""
     server = connection.server
     version = str(server.get("version", ""))
@@ -42,12 +42,6 @@ def check_server(connection: NatsConnection, desk: Desk) -> None:
         raise SourceError(
             "nats-server has JetStream off; switch it on with `jetstream {}` in its configuration, or -js"
         )
-    if server.get("cluster") and desk.replicas == 1:
-        logger.warning(
-            "the NATS servers are a cluster, and CLUSTER_REPLICAS is 1: with the server that has a stream, the stream "
-            "is gone; 3 keeps it"
-        )
-
     if connection.max_payload < USUAL_PAYLOAD:
         logger.warning(
             "the NATS servers take messages of %s bytes (max_payload), less than their default of %s: larger frames do "
@@ -65,7 +59,13 @@ def say_what_is_not_known() -> None:
 
 
 async def check_hub_access(connection: NatsConnection, desk: Desk) -> None:
-    """Raises SourceError with everything that a hub must publish and its user may not; EOFError."""
+    """Raises SourceError with everything that a hub must publish and its user may not; EOFError. Logs that a cluster
+    would keep one copy of what the hub makes."""
+    if connection.server.get("cluster") and desk.replicas == 1:
+        logger.warning(
+            "the NATS servers are a cluster, and CLUSTER_REPLICAS is 1: with the server that has a stream, the stream "
+            "is gone; 3 keeps it"
+        )
     streams = (desk.frame_stream, desk.lane_stream, desk.record_stream, desk.lease_stream)
     subjects = (desk.frame_subject, desk.record_subject, desk.lease_subject, *map(desk.lane_subject, LANES))
     calls = [
