@@ -114,7 +114,7 @@ def test_check_reads_the_store_of_a_running_server(start_server: StartServer, tm
     assert send(fill, "--url", server.url("")).returncode == 0
     found = run_command("check", "--data-dir", str(tmp_path))
     assert found.returncode == 0
-    assert "every page can be read, 1 fills" in found.stdout
+    assert "every page can be read, 1 fill\n" in found.stdout
 
 
 def test_send_reports_each_refused_event_and_fails(start_server: StartServer) -> None:

@@ -276,7 +276,7 @@ def _check_store(config: Config) -> str:
         raise StoreError(f"{path}: cannot be read: {error}") from None
     if verdict != "ok":
         raise StoreError(f"{path}: damaged: {verdict}")
-    return f"{path}: every page can be read, {trades} fills"
+    return f"{path}: every page can be read, {trades} fill{'' if trades == 1 else 's'}"
 
 
 def _check_recordings(config: Config) -> str:
