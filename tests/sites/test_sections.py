@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from msgspec import structs
+from msgspec import msgpack, structs
 
 from desk_site import DeskSite
 from fake_clock import FakeClock
@@ -17,10 +17,12 @@ from observability.bus import Bus
 from observability.clocks.clock import EventClock
 from observability.cluster.follower import Place
 from observability.cluster.frame_message import pack_frame, unpack_frame
+from observability.errors import SourceError
 from observability.memory.counters import Counters
 from observability.metrics.assembly import make_history
 from observability.metrics.strategy.totals import SERIES_FIELDS as STRATEGY_FIELDS
 from observability.metrics.system_collector import SystemCollector
+from observability.sites.frame_check import decoded, type_of
 from observability.sites.naming import merged_alerts, split_id
 from observability.sites.sections import MergedSections, merged_sections
 from observability.sites.system_section import SystemSection
@@ -219,6 +221,32 @@ def test_a_frame_whose_index_does_not_fit_its_shape_is_counted_and_not_shown() -
     desk.site.take(Message("", "", body, headers), Place(9, aggregator.clock.time_ns(), 0))
     assert aggregator.snapshot()["sites"]["london"]["seq"] == before
     assert desk.counters.total("cluster_site_frames_refused_total") == 1
+
+
+def test_a_frame_whose_shape_has_keys_without_symbols_is_counted_and_not_shown() -> None:
+    aggregator = Aggregator("london")
+    (desk,) = aggregator.desks
+    desk.trade(1, D(10), D(100))
+    desk.publish()
+    frame = unpack_frame(desk.sent.headers, desk.sent.data)
+    payload, shape, *others = frame.parts
+    sections, custom = msgpack.decode(shape)
+    sections[0][3][0][3] = []
+    parts = (payload, msgpack.encode([sections, custom]), *others)
+    headers, body = pack_frame(structs.replace(frame, seq=frame.seq + 1, parts=parts))
+    desk.site.take(Message("", "", body, headers), Place(9, desk.clock.time_ns(), 0))
+    assert desk.counters.total("cluster_site_frames_refused_total") == 1
+    assert aggregator.snapshot()["sites"]["london"]["seq"] == frame.seq
+
+
+def test_counts_whose_sum_could_not_be_written_are_refused() -> None:
+    part = b'{"trades":%d,"volume":1.0}'
+    assert decoded(part % 2**53, type_of("market_data", None, "AAPL"))["trades"] == 2**53
+    with pytest.raises(SourceError, match="trades"):
+        decoded(part % (2**64 - 1), type_of("market_data", None, "AAPL"))
+    fields = orjson.dumps({"orders_today": 2**64 - 1})
+    with pytest.raises(SourceError, match="orders_today"):
+        decoded(fields, type_of("execution", None, None))
 
 
 def forge(desk: DeskSite, old: bytes, new: bytes, epoch: str | None = None) -> None:

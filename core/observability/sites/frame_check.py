@@ -18,8 +18,9 @@ from observability.sites.totals import EXECUTION, STRATEGY, SectionTotals
 # orjson reads 1,024 levels and writes 254.
 _SURELY_WRITTEN: Final = 250
 
-# JSON has larger numbers, of which there is no sum.
+# JSON has larger numbers, of which there is no sum, or one that cannot be written.
 _Amount = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+_Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 class Part(msgspec.Struct):
@@ -44,7 +45,7 @@ class AlertsPart(msgspec.Struct):
 
 
 class _SymbolPart(msgspec.Struct):
-    trades: int
+    trades: _Count
     volume: _Amount
     venues: dict[str, Part] | None = None
 
@@ -54,8 +55,8 @@ class _StrategyPart(msgspec.Struct):
 
 
 class _SystemFields(msgspec.Struct):
-    active_alerts: int
-    critical_alerts: int
+    active_alerts: _Count
+    critical_alerts: _Count
     demo: bool
     health: str | None
 
@@ -64,7 +65,7 @@ def _fields_of(name: str, totals: SectionTotals, *further: tuple[str, Any]) -> t
     """Returns the type of a section's own fields at one site."""
     fields: list[tuple[str, Any, Any]] = [
         *((field, _Amount | None, None) for field in (*totals.amounts, *totals.largest)),
-        *((field, int | None, None) for field in totals.counts),
+        *((field, _Count | None, None) for field in totals.counts),
         *((field, str | None, None) for field in totals.texts),
     ]
     return msgspec.defstruct(name, [*further, *fields])

@@ -71,7 +71,7 @@ class SiteSnapshot:
             if before is not None and before._encoded_shape == self._encoded_shape:
                 self._shape: Shape = before._shape
             else:
-                self._shape = _decode_shape(self._encoded_shape)
+                self._shape = _read_shape(self._encoded_shape)
             values.frombytes(numbers)
         except (msgspec.DecodeError, ValueError) as error:
             raise SourceError(f"the index of frame {message.seq} cannot be read: {error}") from None
@@ -288,6 +288,16 @@ class Site:
 def missing_sites(sites: Sequence[Site]) -> list[str]:
     """Returns the names of the sites that no total has."""
     return [site.name for site in sites if not site.is_live]
+
+
+def _read_shape(encoded: bytes) -> Shape:
+    """Returns a shape in which every part has a symbol, or None for it. Raises ValueError and msgspec.DecodeError."""
+    shape = _decode_shape(encoded)
+    for section in shape.sections:
+        for group in section.groups:
+            if len(group.keys) != len(group.symbols):
+                raise ValueError(f"{len(group.keys)} keys and {len(group.symbols)} symbols in {section.name}")
+    return shape
 
 
 def _without_key(data: bytes, key: str) -> bytes:
