@@ -60,6 +60,7 @@ AGGREGATOR: dict[str, object] = {"role": "aggregator", "sites": ("a",), "engine"
         ({"role": "edge", "engine": "nats://a", "demo": True}, "--demo: given with --role edge, expected at the hub"),
         ({**AGGREGATOR, "alert_rules": Path(__file__)}, "--alerts: given with --role aggregator, expected at the hub"),
         ({**AGGREGATOR, "record_max_age": 1}, "RECORD_MAX_AGE: given with --role aggregator, expected at the hub"),
+        ({**AGGREGATOR, "record": False}, "RECORD: given with --role aggregator, expected at the hub"),
         ({**AGGREGATOR, "stale_after": 1.0}, "STALE_AFTER: given with --role aggregator, expected at the hub"),
         ({**AGGREGATOR, "desk": "a"}, "--desk: given with --role aggregator, expected only the names of its --sites"),
     ],
