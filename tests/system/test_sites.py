@@ -18,7 +18,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from browser import Page
-from desk_page import browser, choose, open_view, table, wait_for_text
+from desk_page import browser, choose, open_row, open_view, resize, table, wait_for_text
 from documents import document
 from hosts import fill, post, post_until_taken, send_alert, wait_until
 from nats_server import NatsServer
@@ -229,6 +229,31 @@ def test_the_page_shows_orders_and_costs_of_the_site_that_is_chosen(fleet: Fleet
     choose(browser, "site", "london")
     browser.wait_for(f"{fills}?.textContent === '{totals['london']}'")
     assert totals["london"] != totals["tokyo"]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_addresses_and_links_of_the_page_lead_to_the_order_of_their_site(fleet: Fleet, browser: Page) -> None:
+    for number, (name, hub) in enumerate(fleet.hubs.items(), 1):
+        order = {"type": "order", "order_id": "same", "symbol": "X", "side": "buy", "quantity": number, "price": 1}
+        post_until_taken(hub, [{**order, "status": "rejected", "reason": f"no margin in {name}"}])
+    resize(browser, 1400, 900)
+    open_view(browser, fleet.aggregator, "#/orders/same?of=X&site=tokyo")
+    wait_for_text(browser, ".life-title", "BUY 2 X")
+    browser.evaluate("location.hash = '#/orders/same?of=X&site=london'")
+    wait_for_text(browser, ".life-title", "BUY 1 X")
+    browser.evaluate("location.hash = '#/execution?site=tokyo'")
+    wait_for_text(browser, "[aria-label=Rejects] .row", "no margin in tokyo")
+    open_row(browser, "Rejects", "no margin in tokyo")
+    wait_for_text(browser, "[aria-label=Orders] .row", "no margin in tokyo")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_asks_an_aggregator_for_nothing_that_it_refuses(fleet: Fleet, browser: Page) -> None:
+    browser.open("about:blank")
+    browser.errors.clear()
+    for view in ("overview", "market", "strategies", "system"):
+        open_view(browser, fleet.aggregator, f"#/{view}")
+    assert browser.errors == []
 
 
 def test_an_aggregator_takes_no_events(fleet: Fleet) -> None:

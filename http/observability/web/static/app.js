@@ -73,7 +73,7 @@ const DOCUMENTS = {
 const THEME_NAMES = { __proto__: null, auto: "Auto", dark: "Dark", light: "Light" };
 
 class App {
-  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #turns = new Map(); #moment = null;
+  #view = null; #mounted = null; #params = {}; #badge = ""; #stateName = ""; #turns = new Map(); #moment = null; #hasTerms = false;
 
   constructor() {
     /** What is wrong with the address; the banner shows it while figures are current. */
@@ -102,7 +102,6 @@ class App {
     this.#moment = this.feed.moment;
     this.#route();
     this.feed.open();
-    this.#loadTerms();
   }
 
   /** Goes to a view. */
@@ -226,6 +225,7 @@ class App {
   // A view that needs what the snapshot does not have yet is updated once it is there.
   #render(snapshot) {
     write(byId("clock"), this.time(snapshot.timestamp));
+    if (!this.#hasTerms) this.#loadTerms(snapshot);
     if (snapshot.system && !this.feed.isPast) this.bell.show(snapshot.system.active_alerts);
     this.scrubber.update(snapshot);
     this.#showState();
@@ -297,7 +297,10 @@ class App {
   }
 
   // The session and the ticks of prices. Without them times are in UTC, and prices have the decimals that quotes have.
-  #loadTerms() {
+  // An aggregator has none of its own.
+  #loadTerms({ system }) {
+    this.#hasTerms = true;
+    if (system?.missing_sites !== undefined) return;
     this.document("instruments").then(({ instruments }) => this.precision.describe(instruments), () => {});
     this.document("strategy_performance").then(({ session }) => this.settings.setSession(session), () => {});
   }
@@ -313,8 +316,8 @@ class App {
 
   #useToken(token) {
     this.api.token = token;
+    this.#hasTerms = false;
     this.feed.open();
-    this.#loadTerms();
     // What the view has asked for in vain it asks for again.
     this.#mounted?.unmount?.();
     this.#view = null;

@@ -19,7 +19,7 @@ const NOT_PLAYED = "This server is an edge, which shows the present: the hub pla
 
 export class Scrubber {
   #app; #range = null; #past = null; #marks = []; #span = 3600; #end = 0; #isDragged = false; #seekTimer = null; #wanted = null; #isPlayed = true;
-  #movedTo = 0; #markedAt = -MARKS_MS; #question = null;
+  #movedTo = 0; #hasAsked = false; #markedAt = -MARKS_MS; #question = null;
 
   constructor(app) {
     this.#app = app;
@@ -45,11 +45,11 @@ export class Scrubber {
     keyboard.on(",", "One tick back", () => this.step(-1));
     keyboard.on(".", "One tick further", () => this.step(1));
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
-    this.#load();
     setInterval(() => this.#load(), RELOAD_MS);
     // A bundle has no present, and says where it begins.
     const asked = new URLSearchParams(location.search).get("at") ?? document.documentElement.dataset.startTime;
     const at = asked ? momentOf(asked) : null;
+    if (asked) this.#load();
     if (at) app.feed.travel({ at, speed: 0 });
     else if (asked) app.notice = `The address asks for “${asked.slice(0, 60)}”, which is no time. This is the present.`;
   }
@@ -95,6 +95,7 @@ export class Scrubber {
   /** Writes what has moved; called once per render. */
   update(snapshot) {
     const time = Date.parse(snapshot.timestamp), isPast = this.#app.feed.isPast;
+    if (!this.#hasAsked) this.#load();
     if (!isPast && time >= this.#movedTo && time - this.#movedTo < MOVE_MS) return;
     this.#movedTo = time;
     write(this.clock, this.#app.dateTime(snapshot.timestamp));
@@ -156,7 +157,9 @@ export class Scrubber {
   }
 
   async #load() {
-    if (document.hidden) return;
+    // An aggregator records nothing, and would have to be asked for one of its sites.
+    if (document.hidden || this.#app.feed.snapshot?.system?.missing_sites !== undefined) return;
+    this.#hasAsked = true;
     const found = await this.#app.api.get("/api/recordings").catch(() => null);
     if (found === null) return;
     const { start_time: start, end_time: end, live, playback } = found;

@@ -89,7 +89,7 @@ function mount(root, app, params) {
   const pending = h("p", { class: "note" });
   const shortfall = h("div", { class: "bars" }), shortfallNote = h("p", { class: "note" });
   const rejects = new Table({ label: "Rejects", key: row => `${row.reason} ${row.venue}`, empty: "No order was rejected in this session.", maxRows: 10,
-    onopen: row => app.go("orders", { status: "rejected", venue: row.venue || null, q: row.reason === "(other)" ? null : row.reason.slice(0, 60) }), columns: [
+    onopen: row => app.go("orders", { status: "rejected", site: site.name, venue: row.venue || null, q: row.reason === "(other)" ? null : row.reason.slice(0, 60) }), columns: [
       { id: "orders", title: "Orders", width: "60px", isNumber: true, value: row => row.orders, text: row => count(row.orders) },
       { id: "reason", title: "Reason", width: "minmax(110px, 3fr)", value: row => row.reason, text: row => row.reason || "(none given)", hint: row => row.reason || null },
       { id: "venue", title: "Venue", width: "minmax(50px, 1fr)", value: row => row.venue, minWidth: 300 },

@@ -137,7 +137,10 @@ function mount(root, app, params) {
     },
     update() {
       // The first snapshot tells what sites there are.
-      if (site.update(app.feed.snapshot, wanted.site)) choose({});
+      if (site.update(app.feed.snapshot, wanted.site)) {
+        choose({});
+        showDetail();
+      }
       // Times of another day have it before them; before the first snapshot there is no day of the figures.
       const day = `${app.today} ${app.settings.zone}`;
       if (shownDay === day) return;
@@ -443,31 +446,32 @@ function detailPart(app, site, close) {
     body: [title, fault, reason, figures.element, h("h3", { text: "What happened" }), events, complete, chain,
       h("h3", { text: "Latency" }), legs.element, h("h3", { text: "Markout of its fills" }), markouts] });
   setAttribute(element, "aria-label", "One order");
-  let id = null, symbol = null, life = null, isDirty = false;
+  let id = null, symbol = null, of = null, life = null, isDirty = false;
 
-  function show(orderId, orderSymbol) {
-    if (orderId === id && orderSymbol === symbol) return;
-    [id, symbol, life] = [orderId, orderSymbol ?? null, null];
+  // Two sites may have orders of the same id.
+  function show(orderId, orderSymbol = null) {
+    if (orderId === id && orderSymbol === symbol && site.name === of) return;
+    [id, symbol, of, life] = [orderId, orderSymbol, site.name, null];
     element.hidden = id === null;
     if (id !== null) load();
   }
 
   function load() {
-    const asked = id;
+    const asked = id, askedOf = of;
     if (app.feed.isPast && life !== null && Date.parse(life.created) > app.feed.now) {
       fault.hidden = false;
       write(fault, "It had not begun by then.");
       return;
     }
-    app.ask("order", () => app.api.get(`/api/orders/${encodeURIComponent(asked)}`, { symbol, site: site.name, time: app.feed.moment }), answer => {
-      if (asked !== id) return;
+    app.ask("order", () => app.api.get(`/api/orders/${encodeURIComponent(asked)}`, { symbol, site: askedOf, time: app.feed.moment }), answer => {
+      if (asked !== id || askedOf !== of) return;
       const isNew = life === null;
       life = answer;
       fault.hidden = true;
       draw();
       if (isNew && matchMedia("(max-width: 1180px)").matches) element.scrollIntoView({ block: "start" });
     }, error => {
-      if (asked !== id) return;
+      if (asked !== id || askedOf !== of) return;
       fault.hidden = false;
       write(title, id);
       write(fault, error.status === 404 ? "No order of this id is known." : `The order cannot be shown: ${error.message}`);
@@ -513,7 +517,7 @@ function detailPart(app, site, close) {
     complete.hidden = life.complete;
     chain.hidden = life.chain.length < 2;
     chain.replaceChildren("Replaced one another: ", ...life.chain.flatMap((each, at) => [at ? " → " : "",
-      each === life.order_id ? h("strong", { text: each }) : h("button", { type: "button", class: "quiet", text: each, onclick: () => app.go("orders", { name: each, of: life.symbol }) })]));
+      each === life.order_id ? h("strong", { text: each }) : h("button", { type: "button", class: "quiet", text: each, onclick: () => app.go("orders", { name: each, of: life.symbol, site: of }) })]));
   }
 
   element.hidden = true;

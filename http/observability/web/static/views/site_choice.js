@@ -2,8 +2,8 @@
 
 import { h } from "../js/dom.js";
 
-/** Returns a lane's entry with the names of its own site in place of `SITE/NAME`. */
-export function ownNames(entry) {
+// Returns an entry of a lane with the names that its own site uses, in place of `SITE/NAME`.
+function ownNames(entry) {
   const own = name => typeof name === "string" && name.startsWith(`${entry.site}/`) ? name.slice(entry.site.length + 1) : name;
   return { ...entry, symbol: own(entry.symbol), strategy: own(entry.strategy) };
 }
