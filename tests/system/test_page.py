@@ -363,6 +363,40 @@ def test_an_answer_of_the_present_is_not_shown_in_the_past(page: Page, demo_serv
     assert page.evaluate("shown.join()") == "a"
 
 
+def test_a_question_without_an_answer_holds_up_no_later_one(page: Page, demo_server: Server) -> None:
+    open_view(page, demo_server, "#/overview")
+    page.evaluate("""(() => {
+        const { fetch } = window, timers = [], said = [];
+        AbortSignal.timeout = () => {
+            const timer = new AbortController();
+            timers.push(() => timer.abort(new DOMException("late", "TimeoutError")));
+            return timer.signal;
+        };
+        window.fetch = (path, options) => path !== "/lost" ? fetch(path, options)
+            : new Promise((_, fail) => options.signal.addEventListener("abort", () => fail(options.signal.reason)));
+        const ask = path => app.ask("test", () => app.api.get(path), () => said.push(path), error => said.push(error.message));
+        ask("/lost");
+        ask("/api/system/stats");
+        timers[0]();
+        window.said = said;
+    })()""")
+    page.wait_for("said.join() === 'the server does not answer,/api/system/stats'")
+
+
+def test_that_there_is_no_history_is_said_until_there_is_a_figure(page: Page, start_server: StartServer) -> None:
+    server = start_server(**NO_RULES)
+    said = f"{text('.fault')}.includes('There is no history of')"
+    with Sender(server.url("")) as sender:
+        open_view(page, server, "#/strategies/late")
+        page.wait_for(said)
+        sender.fill("t1", "", "LATE", "buy", 1, 10, strategy="late")
+        page.wait_for(f"!{said}")
+        open_view(page, server, "#/market/LATE")
+        page.wait_for(said)
+        sender.quote("LATE", bid=9, ask=10)
+        page.wait_for(f"!{said}")
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_nothing_serious_in_any_view(page: Page, demo_server: Server, theme: str) -> None:
     open_view(page, demo_server, "")

@@ -3,6 +3,8 @@
 import { queryOf } from "./router.js";
 
 const TOKEN_KEY = "observability.token";
+// A browser waits for minutes on a connection that has died without a word, and later questions wait for the answer.
+const ANSWER_MS = 30e3;
 
 /** Returns the member of a document's object that people have named; undefined if there is none. To the object itself every
  * name of its prototype is one, as `constructor`. */
@@ -62,7 +64,7 @@ export class Api {
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
     let answer;
     try {
-      answer = await fetch(path, { method, headers, body, signal, cache: "no-cache" });
+      answer = await fetch(path, { method, headers, body, signal: signal ?? AbortSignal.timeout(ANSWER_MS), cache: "no-cache" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new ApiError(0, "no answer", "the server does not answer");

@@ -202,10 +202,10 @@ function mount(root, app, params) {
   }
 
   function loadOccurrences(isFirst) {
-    const id = wanted.name, mine = isFirst ? asked = {} : asked;
-    app.ask(isFirst ? "occurrences" : "older occurrences", () => app.api.get("/api/system/alerts/history", { alert_id: id, time: app.feed.moment, limit: 20, cursor: isFirst ? null : cursor }), page => {
-      // Older ones of what has been asked for anew meanwhile.
-      if (mine !== asked) return;
+    const id = wanted.name, mine = isFirst ? asked = {} : asked, from = isFirst ? null : cursor;
+    app.ask(isFirst ? "occurrences" : "older occurrences", () => app.api.get("/api/system/alerts/history", { alert_id: id, time: app.feed.moment, limit: 20, cursor: from }), page => {
+      // Older ones of what has been asked for anew meanwhile, or that a second click has asked for.
+      if (mine !== asked || !isFirst && from !== cursor) return;
       if (isFirst) occurrences.replaceChildren();
       cursor = page.next_cursor;
       older.hidden = cursor === null;

@@ -250,7 +250,7 @@ function mountSymbol(root, app, params) {
     { id: "state", title: "State", width: "minmax(90px, 1fr)", value: row => row.updated, className: row => row.stale ? "warn" : "up",
       text: row => row.stale ? `${duration((now - Date.parse(row.updated)) / 1000)} old` : "fresh" },
   ] });
-  const fault = h("p", { class: "fault" });
+  const fault = h("p", { class: "fault" }), nothing = `There is no history of ${symbol}.`;
   const tabs = new Tabs("Range", RANGES, id => { app.setParams({ range: id }); choose(id); });
   tabs.press(range);
   root.append(
@@ -271,7 +271,7 @@ function mountSymbol(root, app, params) {
     app.ask("history", () => app.api.history({ ...app.before(asked, ms), interval, metric_types: ["market_data"], metrics: ["mid", "last"], symbols: [symbol] }), ({ data: [series] }) => {
       if (asked !== range) return;
       chart.set(series?.timestamp ?? [], series?.mid ?? [], series?.last ?? []);
-      write(fault, series ? "" : `There is no history of ${symbol}.`);
+      write(fault, series ? "" : nothing);
     }, error => write(fault, `The history cannot be shown: ${error.message}`));
   }
 
@@ -304,6 +304,7 @@ function mountSymbol(root, app, params) {
     else if (now - last >= 1000 || now < last) {
       const mid = quote.bid === null || quote.ask === null ? null : (quote.bid + quote.ask) / 2;
       chart.append(now, [mid, quote.last_price], RANGES[range].ms);
+      if (fault.textContent === nothing) write(fault, "");
       last = now;
     }
   }

@@ -122,7 +122,7 @@ function mountStrategy(root, app, params) {
     { id: "average", title: "Average", isNumber: true, width: "minmax(70px, 1fr)", minWidth: 520, value: row => row.average_price, text: row => price(row, "average_price") },
     { id: "status", title: "Status", width: "minmax(64px, 1fr)", minWidth: 320, value: row => row.status, className: row => row.status === "rejected" ? "down" : row.open ? "info" : "", hint: row => row.reason || null },
   ] });
-  const fault = h("p", { class: "fault" });
+  const fault = h("p", { class: "fault" }), nothing = "There is no history of this strategy.";
   const tabs = new Tabs("Range", RANGES, id => { app.setParams({ range: id }); choose(id); });
   tabs.press(range);
   root.append(
@@ -145,7 +145,7 @@ function mountStrategy(root, app, params) {
     app.ask("curve", () => app.api.history({ ...app.before(asked, ms), interval, metric_types: ["strategies"], strategies: [name], metrics: ["equity", "drawdown"] }), ({ data: [series] }) => {
       if (asked !== range) return;
       curves.set(series);
-      write(fault, series ? "" : "There is no history of this strategy.");
+      write(fault, series ? "" : nothing);
     }, error => write(fault, `The history cannot be shown: ${error.message}`));
   }
 
@@ -187,7 +187,10 @@ function mountStrategy(root, app, params) {
       loadCurve();
       loadLists();
     } else if (range !== "1h" && Date.now() - loadedAt > CURVE_MS) loadCurve();
-    else if (range === "1h" && at - last >= 1000) curves.append(at, found, RANGES[range].ms);
+    else if (range === "1h" && at - last >= 1000) {
+      curves.append(at, found, RANGES[range].ms);
+      if (fault.textContent === nothing) write(fault, "");
+    }
     if (at - last >= 1000 || at < last) last = at;
     epoch = snapshot.epoch;
     isPast = app.feed.isPast;
