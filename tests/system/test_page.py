@@ -374,7 +374,8 @@ def test_a_question_without_an_answer_holds_up_no_later_one(page: Page, demo_ser
         };
         window.fetch = (path, options) => path !== "/lost" ? fetch(path, options)
             : new Promise((_, fail) => options.signal.addEventListener("abort", () => fail(options.signal.reason)));
-        const ask = path => app.ask("test", () => app.api.get(path), () => said.push(path), error => said.push(error.message));
+        const say = text => said.push(text);
+        const ask = path => app.ask("test", () => app.api.get(path), () => say(path), error => say(error.message));
         ask("/lost");
         ask("/api/system/stats");
         timers[0]();

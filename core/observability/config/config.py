@@ -64,9 +64,9 @@ DEFAULT_DESK: Final = "main"
 # What only a host that takes events or has a store does anything with. CLUSTER_LEASE and CLUSTER_REPLICAS are not among
 # them: they are those of a desk, whose hosts may share a file of settings.
 _OF_HUBS: Final = frozenset({
-    "data_dir", "store_max_age", "store_max_bytes", "store_upgrade_copy", "record", "record_max_age", "record_max_bytes",
-    "alert_rules", "instruments", "positions", "refuse_unknown_fields", "stale_after", "stale_after_by_symbol",
-    "session_timezone", "session_start", "daily_trade_ids", "starting_capital", "contract_multipliers",
+    "data_dir", "store_max_age", "store_max_bytes", "store_upgrade_copy", "record", "record_max_age",
+    "record_max_bytes", "alert_rules", "instruments", "positions", "refuse_unknown_fields", "stale_after",
+    "stale_after_by_symbol", "session_timezone", "session_start", "daily_trade_ids", "starting_capital", "contract_multipliers",
     "reporting_currency", "annualization", "risk_free_rate", "demo", "replay", "sources",
 })  # fmt: skip
 
