@@ -66,8 +66,8 @@ DEFAULT_DESK: Final = "main"
 _OF_HUBS: Final = frozenset({
     "data_dir", "store_max_age", "store_max_bytes", "store_upgrade_copy", "record", "record_max_age",
     "record_max_bytes", "alert_rules", "instruments", "positions", "refuse_unknown_fields", "stale_after",
-    "stale_after_by_symbol", "session_timezone", "session_start", "daily_trade_ids", "starting_capital", "contract_multipliers",
-    "reporting_currency", "annualization", "risk_free_rate", "demo", "replay", "sources",
+    "stale_after_by_symbol", "session_timezone", "session_start", "daily_trade_ids", "starting_capital",
+    "contract_multipliers", "reporting_currency", "annualization", "risk_free_rate", "demo", "replay", "sources",
 })  # fmt: skip
 
 # The similarity (difflib's ratio) from which one name counts as a misspelling of another: all but a letter or two.
