@@ -107,34 +107,36 @@ DAYS = Schedule(
 )
 
 
-def test_a_calendar_is_read_again_an_hour_after_a_fault(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    answers = [Schedule(fault="busy"), Schedule(fault="busy"), DAYS]
+def seen_at(
+    moments: list[str], answers: list[Schedule], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[bool | None, str | None, int]]:
+    """Returns, for each moment, whether the market is open, the fault, and how many answers of the calendar are left;
+    the first question of each moment has it read."""
     monkeypatch.undo()
     monkeypatch.setattr(MarketHours, "_ask", lambda hours, _: hours.take(answers.pop(0)))
     monkeypatch.setattr(module.threading, "Thread", _Now)
     hours = MarketHours("XNYS")
-    # The first question of each has it read.
-    seen = [
-        (hours.is_open(ns(moment)), hours.is_open(ns(moment)), hours.fault, len(answers))[1:]
-        for moment in ("2025-11-12T15:00", "2025-11-12T15:59", "2025-11-12T16:00", "2025-11-12T17:00")
-    ]
+    seen = []
+    for moment in moments:
+        hours.is_open(ns(moment))
+        seen.append((hours.is_open(ns(moment)), hours.fault, len(answers)))
+    return seen
+
+
+def test_a_calendar_is_read_again_an_hour_after_a_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    moments = ["2025-11-12T15:00", "2025-11-12T15:59", "2025-11-12T16:00", "2025-11-12T17:00"]
+    answers = [Schedule(fault="busy"), Schedule(fault="busy"), DAYS]
+    seen = seen_at(moments, answers, monkeypatch)
     assert seen == [(None, "busy", 2), (None, "busy", 2), (None, "busy", 1), (True, None, 0)]
     assert len(caplog.records) == 1
 
 
 def test_what_a_calendar_has_said_holds_while_it_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = ["2025-11-12T15:00", "2025-11-13T15:00", "2025-11-14T15:00"]
     answers = [DAYS, Schedule(fault="busy"), Schedule(fault="busy")]
-    monkeypatch.undo()
-    monkeypatch.setattr(MarketHours, "_ask", lambda hours, _: hours.take(answers.pop(0)))
-    monkeypatch.setattr(module.threading, "Thread", _Now)
-    hours = MarketHours("XNYS")
-    # The first question of each has it read.
-    seen = [
-        (hours.is_open(ns(moment)), hours.is_open(ns(moment)), hours.fault, len(answers))[1:]
-        for moment in ("2025-11-12T15:00", "2025-11-13T15:00", "2025-11-14T15:00")
-    ]
+    seen = seen_at(moments, answers, monkeypatch)
     assert seen == [(True, None, 2), (True, None, 1), (None, "busy", 0)]
 
 

@@ -61,10 +61,7 @@ class EventDecoder:
         try:
             events = self._events.decode(data) if data.startswith(b"[") else [self._event.decode(data)]
             for event in events:
-                if event.ts.__class__ is int and event.__class__ is not Order:
-                    event.ts_init = ts_init
-                else:
-                    _stamp(event, ts_init)
+                _stamp(event, ts_init)
                 if event.__class__ is Print and (
                     -MIN_MAGNITUDE < event.price < MIN_MAGNITUDE or event.size < MIN_MAGNITUDE
                 ):

@@ -25,8 +25,6 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final, Literal, Protocol
 
-import msgspec
-
 from observability.bus import Bus
 from observability.clocks.clock import Clock
 from observability.clocks.slices import SLICE_NS
@@ -67,8 +65,6 @@ DURABLE_SECONDS: Final = 5.0
 SLICE_EVENTS: Final = 32
 # How long a source waits for room in the log before it looks again.
 ROOM_SECONDS: Final = 0.1
-
-_NOT_DECODED: Final = frozenset({bytes, msgspec.Raw})
 
 # The events of which the log says whether they count.
 _KEYED: Final = frozenset({Fill, *BOOKING_TYPES})
@@ -458,9 +454,7 @@ class IngestGate:
             elements = self._decoder.decode_slice(elements, ts_init) or elements
             for index, element in enumerate(elements, start):
                 event: Event | None = (
-                    element  # type: ignore[assignment]
-                    if element.__class__ not in _NOT_DECODED
-                    else self._decode(element, index, ts_init, outcome)
+                    element if isinstance(element, Event) else self._decode(element, index, ts_init, outcome)
                 )
                 if event is None:
                     continue

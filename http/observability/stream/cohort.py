@@ -30,7 +30,7 @@ from observability.websocket.deflate import DeflateMemory
 # The loop runs between chunks, so that a REST answer waits for one chunk, which takes little more than a millisecond,
 # and not for all clients. Each chunk costs about 50 us beside its sends: the loop finds little of itself in the caches.
 CHUNK_CLIENTS: Final = 250
-# Of each chunk while nobody asks for anything.
+# A chunk may be larger while no client asks for anything.
 CALM_CHUNK_CLIENTS: Final = 500
 
 _FINAL_TEXT: Final = 0x81

@@ -15,7 +15,7 @@ import msgspec
 from observability.clocks.timestamps import NS_PER_MS
 from observability.events import Fill, Order
 from observability.instruments.table import InstrumentTable
-from observability.metrics.arithmetic.decimals import ONE, ZERO, add, multiply, quotient
+from observability.metrics.arithmetic.decimals import ONE, ZERO, multiply, quotient
 from observability.metrics.arithmetic.histogram import HistogramState, SparseHistogram
 from observability.metrics.execution.amounts import is_money, name_in
 from observability.metrics.execution.exemplars import LegExemplars
@@ -388,22 +388,10 @@ class OrderLedger:
 
     def _count_fill(self, event: Fill, strategy: str, venue: str) -> Tally:
         # hot: once per fill (benchmarks/bench_intake.py)
-        symbol, instruments = event.symbol, self._instruments
-        tally = self._groups.tally(strategy, symbol, venue)
-        if instruments is None or event.commission_asset or instruments.special(symbol) is not None:
-            tally.count("fills")
-            tally.add(self._commission_name(symbol, event.commission_asset), event.commission)
-            tally.add(*self._traded(symbol, event.quantity, event.price))
-            return tally
-        # In the reporting currency, as most are.
-        amount = multiply(event.quantity, event.price).copy_abs()
-        multiplier = self._trades.multipliers.get(symbol)
-        if multiplier is not None:
-            amount = multiply(amount, multiplier)
-        sums = tally.amounts
-        tally.counts["fills"] += 1
-        sums["commission"] = add(sums["commission"], event.commission)
-        sums["money_traded"] = add(sums["money_traded"], amount)
+        tally = self._groups.tally(strategy, event.symbol, venue)
+        tally.count("fills")
+        tally.add(self._commission_name(event.symbol, event.commission_asset), event.commission)
+        tally.add(*self._traded(event.symbol, event.quantity, event.price))
         return tally
 
     def _traded(self, symbol: str, quantity: Decimal, price: Decimal) -> tuple[str, Decimal]:

@@ -146,7 +146,7 @@ class PositionPart(JsonPart):
             self.round_trip = trade.seq
             position.is_unvalued = False
         trade.currency = terms.currency
-        signed, fee = fill.quantity if fill.side == "buy" else fill.quantity.copy_negate(), fill.commission
+        signed, fee = signed_quantity(fill), fill.commission
         if fill.commission_asset and fill.commission_asset != terms.currency:
             signed, fee = self._charge(fill, trade, rates)
         if position.is_inverse or position.multiplier is not ONE:
